@@ -25,7 +25,7 @@ def parse_details(given: Mapping[str, Any], groups: Sequence[NodeGroup], images:
 
 
 def _parse_node(given: Mapping[str, Any]) -> NodeDetails:
-    module = tuple(map(_text, _items(given["module"], _MOST_PARTS)))
+    module = None if given["module"] is None else tuple(map(_text, _items(given["module"], _MOST_PARTS)))
     attributes = tuple((_text(name), _text(value)) for name, value in _items(given["attributes"], _MOST_PARTS))
     shape = None if given["shape"] is None else tuple(map(_whole, _items(given["shape"], _MOST_AXES)))
     reads = tuple(map(_whole, _items(given["reads"], _MOST_READS)))

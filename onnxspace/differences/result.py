@@ -144,13 +144,13 @@ class Change:
 
 @dataclass(frozen=True)
 class NodeDetails:
-    """What a page shows of a node: the modules it is in, its attributes in words, shape and type of its output for one image.
+    """What a page shows of a node: the modules it is in (None: unknown), its attributes in words, shape and type of its output for one image.
 
     `reads` are the places of the nodes whose values it reads; `moves_data` says whether values of the image pass through it, as they do
     not through constants and shapes.
     """
 
-    module: tuple[str, ...]
+    module: tuple[str, ...] | None
     attributes: tuple[tuple[str, str], ...]
     shape: tuple[int, ...] | None
     dtype: str

@@ -61,15 +61,15 @@ def _list_producers(graph: Graph, node: NodeProto, roots: Mapping[str, str]) -> 
     return sorted({place for place in producers if place is not None})[:_MOST_READS]
 
 
-def find_module(node: NodeProto) -> list[str]:
-    """The modules that a node is in, the outermost first: from metadata of exporters, or from its name.
+def find_module(node: NodeProto) -> list[str] | None:
+    """The modules that a node is in, the outermost first: from metadata of exporters, or from its name; None where neither says.
 
     >>> find_module(helper.make_node("Conv", ["x", "w"], ["y"], name="/layer1/layer1.0/conv1/Conv"))
     ['layer1', 'layer1.0', 'conv1']
     """
     stated = _read_metadata(node)
     parts = _split_name(node) if stated is None else stated
-    return [part[:_MOST_MODULE] for part in parts[:_DEEPEST]]
+    return None if parts is None else [part[:_MOST_MODULE] for part in parts[:_DEEPEST]]
 
 
 def _read_metadata(node: NodeProto) -> list[str] | None:
@@ -88,11 +88,11 @@ def _parse_scopes(text: str) -> list[str] | None:
     return found if isinstance(found, list) and all(isinstance(one, str) for one in found) else None
 
 
-def _split_name(node: NodeProto) -> list[str]:
+def _split_name(node: NodeProto) -> list[str] | None:
     """The parts of a node's name, or of its first output's, without the last; of names joined by `;` the first counts."""
     name = (node.name or next((name for name in node.output if name), "")).partition(";")[0]
-    separator = "/" if "/" in name else "."
-    return [part for part in name.split(separator)[:-1] if part.strip()]
+    separator = next((mark for mark in "/." if mark in name), None)
+    return None if separator is None else [part for part in name.split(separator)[:-1] if part.strip()]
 
 
 def _describe_attributes(node: NodeProto) -> Iterator[tuple[str, str]]:

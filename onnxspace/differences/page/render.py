@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from onnxspace.differences.findings import format_percent
 from onnxspace.differences.page.content import PageContent, make_content
 from onnxspace.differences.page.pictures import PagePictures, shrink
-from onnxspace.differences.page.rows import GraphRow
+from onnxspace.differences.page.rows import REWRITTEN, GraphRow
 from onnxspace.differences.result import STATUSES, GraphDetails, LayerRow, ModelDiff
 from onnxspace.differences.table import select_rows
 from onnxspace.report.data_uri import data_uri, limit_of, to_colours
@@ -59,7 +59,8 @@ def render_page(found: ModelDiff, details: GraphDetails, pictures: PagePictures 
         layers=[_format_layer(row) for row in select_rows(found.layers, "own-error")[:_ROWS]], columns=list(_COLUMNS.items()),
         outputs=[_format_output(row.old, row.new, row.relative_error, row.max_error) for row in found.outputs],
         facts=_list_facts(found), notes=_list_notes(found, content, pictures), version=version("onnxspace"),
-        **_draw_strip(found, content.rows), **_draw_pictures(details, pictures),
+        **_draw_strip(found, content.rows), **_draw_pictures(details, pictures), ranked=bool(details.image_errors) and found.verdict != "same",
+        short=[shorten(name) for name in names],
     )  # fmt: skip
 
 
@@ -116,16 +117,17 @@ def _draw_strip(found: ModelDiff, rows: Sequence[GraphRow]) -> dict[str, Any]:
     bars = []
     for part in np.array_split(np.arange(len(rows)), min(_BARS, max(1, len(rows)))):
         worst = max((rows[i] for i in part), key=lambda row: row.level, default=None)
-        bars.append("equal" if worst is None or not worst.level else found.groups[worst.group].status)
-    shown = [(place, word) for place, word in enumerate(bars) if word != "equal"]
-    changed = sum(row.level > 1 for row in rows)
+        word = "equal" if worst is None or not worst.level else found.groups[worst.group].status
+        bars.append((word, worst is not None and worst.level >= REWRITTEN))
+    shown = [(place, word, high) for place, (word, high) in enumerate(bars) if word != "equal"]
+    changed = sum(row.level >= REWRITTEN for row in rows)
     label = f"Overview of both graphs: {changed} of {len(rows)} rows changed"
     return {"strip": bars, "bars": shown, "strip_label": label}
 
 
 def _draw_pictures(details: GraphDetails, pictures: PagePictures | None) -> dict[str, Any]:
     if pictures is None:
-        return {"pictures": [], "pictures_note": "", "mapped": False, "errors": False, "side": 0}
+        return {"pictures": [], "pictures_note": "", "mapped": False, "side": 0}
     limit = limit_of(np.stack(pictures.maps)) if pictures.maps else 1.0
     shots = [_draw_shot(details, pictures, row, limit) for row in range(len(pictures.places))]
     side = len(shrink(pictures.images[0]))
@@ -135,7 +137,6 @@ def _draw_pictures(details: GraphDetails, pictures: PagePictures | None) -> dict
         "pictures": shots,
         "pictures_note": make_printable(note),
         "mapped": mapped,
-        "errors": bool(details.image_errors),
         "side": side,
     }
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from onnxspace.differences.result import GraphDetails, ModelDiff, NodeDetails, NodeGroup
 
+#: The modules that something is in, the outermost first.
 Path = tuple[str, ...]
 #: How much a reader wants to see a row: from 0 (nothing changed) to 3 (it changes values).
 EQUAL, FOLLOWS, REWRITTEN, DEPARTS = range(4)
@@ -47,7 +48,8 @@ def find_level(group: NodeGroup, *, aside: bool) -> int:
     if group.status == "departs" or group.matters:
         return DEPARTS
     if group.status in ("added", "removed"):
-        return EQUAL if aside else REWRITTEN
+        computes = any(node.computes for node in (*group.old, *group.new))
+        return EQUAL if aside else REWRITTEN if computes else FOLLOWS
     if group.status == "replaced":
         return REWRITTEN
     kind = (group.weights or {}).get("kind", "equal")
@@ -81,20 +83,21 @@ def _name_modules(rows: Sequence[GraphRow], details: GraphDetails) -> list[Graph
     return [replace(row, path=path) for row, path in zip(rows, complete, strict=True)]
 
 
-def _path_of(places: Sequence[int], nodes: Sequence[NodeDetails]) -> Path:
-    return nodes[_last(places, nodes)].module if places else ()
+def _path_of(places: Sequence[int], nodes: Sequence[NodeDetails]) -> Path | None:
+    return nodes[_last(places, nodes)].module if places else None
 
 
-def _are_alike(sides: Sequence[Sequence[Path]]) -> bool:
+def _are_alike(sides: Sequence[Sequence[Path | None]]) -> bool:
     """Whether both graphs name modules in one way."""
     both = [first == second for first, second in zip(*sides, strict=True) if first and second]
     return bool(both) and sum(both) > len(both) / 2
 
 
-def _choose_path(row: GraphRow, paths: tuple[Path, Path], main: int, alike: bool) -> Path | None:
+def _choose_path(row: GraphRow, paths: tuple[Path | None, Path | None], main: int, alike: bool) -> Path | None:
     """The path of a row; None where it is to be that of its neighbours."""
-    present = (row.old, row.new)[main]
-    return (paths[main] or None) if present else (paths[1 - main] or None) if alike else None
+    if (row.old, row.new)[main]:
+        return paths[main]
+    return paths[1 - main] if alike else None
 
 
 def _fill_gaps(paths: Sequence[Path | None]) -> list[Path]:
@@ -104,10 +107,11 @@ def _fill_gaps(paths: Sequence[Path | None]) -> list[Path]:
     for path in reversed(paths):
         following = path if path is not None else following
         after.append(following)
-    filled, before = list[Path](), None
+    filled = list[Path]()
+    before: Path = ()
     for path, ahead in zip(paths, reversed(after), strict=True):
         before = path if path is not None else before
-        filled.append(path if path is not None else _common(ahead if before is None else before, ahead or before or ()))
+        filled.append(_common(before, ahead) if path is None else path)
     return filled
 
 

@@ -125,9 +125,9 @@
         sign.setAttribute("aria-hidden", "true");
         made.append(sign, " " + text);
       } else if (name === "new" && layer[0] >= 0) {
-        const link = element("button", "link", text);
+        const link = element("button", "link", text.length > 60 ? "…" + text.slice(-59) : text);
         link.type = "button";
-        link.title = "Show it in the graphs";
+        link.title = `Show ${text} in the graphs`;
         link.addEventListener("click", () => { both.goTo(layer[0], { chosen: true }); find("graphs").scrollIntoView(); });
         made.append(link);
       } else made.textContent = text;

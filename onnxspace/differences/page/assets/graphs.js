@@ -139,6 +139,7 @@ const graphs = (data, signs) => {
     visible = [];
     const list = (some) => { for (const item of some) if (isVisible(item)) { visible.push(item); if (item.open) list(item.kids); } };
     list(roots);
+    grid.classList.toggle("many", visible.length > 500);
     grid.replaceChildren(...visible.map(draw));
     for (const item of visible) if (item.row === null) item.element.setAttribute("aria-expanded", String(item.open));
     if (!visible.includes(active)) activate(nearest(active) || visible[0], false);
@@ -268,7 +269,7 @@ const graphs = (data, signs) => {
   const step = (by) => {
     const words = find("said");
     if (!changes.length) { words.textContent = "No node changed."; return; }
-    const here = active ? firstRow(active) : -1, inside = active && active.row === null ? 1 : 0;
+    const here = active ? firstRow(active) : -1, inside = active && (active.row === null || !selected) ? 1 : 0;
     const next = by > 0 ? changes.find((row) => row > here - inside) ?? changes[0] : changes.findLast((row) => row < here) ?? changes[changes.length - 1];
     goTo(next, { chosen: true });
     words.textContent = `Change ${changes.indexOf(next) + 1} of ${changes.length}`;
@@ -321,6 +322,11 @@ const graphs = (data, signs) => {
     openChanges();
     find("viewer").hidden = false;
     show();
+    const most = Math.max(...roots.map((item) => item.level)), worst = visible.find((item) => item.row !== null && item.level === most);
+    if (most > 1 && worst) {
+      activate(worst, false);
+      reveal(worst);
+    }
   };
   return { start, goTo, close, percent, words, element, focus: () => active && active.element.focus(), whenChosen: (act) => { onChoice = act; } };
 };
