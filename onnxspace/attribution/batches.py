@@ -94,5 +94,7 @@ def halve_batch(error: BaseException, batch: int, path: str, at_once: int = 1) -
         raise error
     if batch <= at_once:
         words = "one image does" if at_once == 1 else f"{at_once} images, which it takes at a time, do"
-        raise AttributionError(f"{path}: {words} not fit in memory. Use a smaller `size` or another --device.") from error
+        raise AttributionError(
+            f"{path}: {words} not fit in memory. Allow more with --limits memory=…, or use a smaller `size` or another --device."
+        ) from error
     return max(1, batch // 2 // at_once) * at_once

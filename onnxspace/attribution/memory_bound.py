@@ -21,7 +21,7 @@ from onnxspace.attribution.explainer import Explainer
 from onnxspace.attribution.grouped_forward import GroupedForward
 from onnxspace.errors import AttributionError
 from onnxspace.inputs.methods import METHODS
-from onnxspace.sandbox.memory import count_free_memory, return_memory
+from onnxspace.sandbox.memory import LARGE_BLOCKS, SMALL_BLOCKS, count_free_memory, keep_blocks, return_memory
 
 #: The most that rules keep, in sizes of all activations: a graph that has room for so many is not measured.
 _MOST_KEPT = 4
@@ -41,28 +41,31 @@ def fit_memory(explainer: Explainer, images: NDArray[Any], size: int, activation
     `images` are some to measure with, uint8 [images, size, size, 3], `activations` the bytes of all activations of one image. Raises
     AttributionError where one image does not fit even if all activations are computed again.
     """
-    graph = _find_graph(explainer.network.graph)
-    if (
-        graph is None
-        or METHODS[explainer.method].way == "rollout"
-        or size * activations * _MOST_KEPT <= _count_room(explainer.device)
-    ):
+    graph, room = _find_graph(explainer.network.graph), _count_room(explainer.device)
+    if graph is None or METHODS[explainer.method].way == "rollout" or size * activations * _MOST_KEPT <= room:
+        keep_blocks(LARGE_BLOCKS)
         return Fit(explainer, size)
+    keep_blocks(SMALL_BLOCKS)
     gc.collect()  # graphs refer to themselves: those of the conversion hold weights until then
     return_memory()
-    profile, room = _measure(explainer, graph, images), _count_room(explainer.device)
-    groups = room // max(1, plan_segments(profile, room).peak)
-    whole = plan_segments(profile, room)
-    if not whole.recomputes and groups:
-        return Fit(explainer, min(size, groups * explainer.images_at_once))
-    if whole.peak > room:
-        raise AttributionError(_describe(explainer, whole.peak, room))
-    segmented = SegmentedGraph(graph, profile.units, whole.segments)
+    passes = _count_passes(explainer.network.graph)
+    profile, room = _measure(explainer, graph, images), _count_room(explainer.device) // passes
+    plan = plan_segments(profile, room)
+    if plan.peak > room:
+        raise AttributionError(_describe(explainer, passes * plan.peak, passes * room))
+    if not plan.recomputes:
+        return Fit(explainer, min(size, room // plan.peak * explainer.images_at_once))
+    segmented = SegmentedGraph(graph, profile.units, plan.segments)
     return Fit(_replace_graph(explainer, segmented), explainer.images_at_once)
 
 
 def _count_room(device: torch.device) -> int:
     return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else count_free_memory()
+
+
+def _count_passes(forward: Callable[[Tensor], Any]) -> int:
+    """How many passes of the graph are in memory at a time for the smallest batch."""
+    return forward.group.size if isinstance(forward, GroupedForward) and forward.group.mixed else 1
 
 
 def _find_graph(forward: Callable[[Tensor], Any]) -> GraphModule | None:

@@ -87,6 +87,7 @@ def make_session_options(*, optimise: bool) -> Any:
     options.intra_op_num_threads = int(stated) if stated.isdecimal() and len(stated) < 5 else 0
     if not optimise:
         options.graph_optimization_level = library.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.enable_cpu_mem_arena = False  # it takes twice the memory, and pays only for a graph that is run many times
     return options
 
 
@@ -176,6 +177,19 @@ def shapes_of(network: Network, tensors: Sequence[str], shape: tuple[int, ...]) 
     """
     name = network.proto.graph.input[0].name
     refuse_large_tensors(network.proto, {name: shape}, "the graph")
-    zeros = np.zeros(shape, input_dtype(network))
-    found = Runner(network.with_outputs(tensors))({name: zeros}, SIZING_SECONDS)
-    return {name: np.shape(value) for name, value in zip(tensors, found, strict=True)}
+    feed = {name: np.zeros(shape, input_dtype(network))}
+    try:
+        found = [tuple(map(int, sizes)) for sizes in Runner(_measure_outputs(network, tensors))(feed, SIZING_SECONDS)]
+    except Exception:  # one of them is no tensor
+        found = [np.shape(value) for value in Runner(network.with_outputs(tensors))(feed, SIZING_SECONDS)]
+    return dict(zip(tensors, found, strict=True))
+
+
+def _measure_outputs(network: Network, tensors: Sequence[str]) -> Network:
+    """The network with the shapes of `tensors` as its outputs, so that the tensors are not all in memory at the end."""
+    names = [f"shape of {name}" for name in tensors]
+    measured = network.with_outputs(names)
+    measured.proto.graph.node.extend(
+        onnx.helper.make_node("Shape", [tensor], [name]) for tensor, name in zip(tensors, names, strict=True)
+    )
+    return measured

@@ -15,6 +15,7 @@ from onnxspace.model.group_axes import measure_axes
 from onnxspace.model.model import Model
 from onnxspace.model.rewritten import check_model
 from onnxspace.model.shapes import refuse_large_tensors
+from onnxspace.sandbox.memory import return_blocks
 from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph import operators
 from onnxspace.torchgraph.build import build
@@ -42,6 +43,7 @@ class EncoderGraph:
     image_axes: tuple[int, ...] = ()
 
 
+@return_blocks()
 def convert(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = None) -> EncoderGraph:
     """Cut `model` at its encoder, convert the part below and verify it on `images` (uint8 [images, size, size, 3]).
 

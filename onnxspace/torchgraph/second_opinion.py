@@ -7,7 +7,7 @@ then how far the operator's own result moves when its inputs move by rounding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,16 +79,26 @@ def is_confirmed(normal: Network, node: onnx.NodeProto, name: str, ours: NDArray
 
 def extract_node(normal: Network, node: onnx.NodeProto, values: Mapping[str, Any]) -> Network:
     """A network of one node, with computed tensors as its inputs; `values` holds them, by name."""
-    used = set(names_read_by(node))
-    types = {name: kind for name, (_, kind) in infer_shapes(normal.proto, {}).items()}
+    return extract_nodes(normal, [node], values, {name: kind for name, (_, kind) in infer_shapes(normal.proto, {}).items()})
+
+
+def extract_nodes(
+    normal: Network, nodes: Sequence[onnx.NodeProto], values: Mapping[str, Any], kinds: Mapping[str, int]
+) -> Network:
+    """A network of some nodes in order, with the tensors that are computed before them as its inputs, and all of theirs as outputs.
+
+    `values` holds these inputs by name, `kinds` element types of tensors as far as they are known.
+    """
+    made = {name for node in nodes for name in node.output if name}
+    used = dict.fromkeys(name for node in nodes for name in names_read_by(node) if name not in made)
     proto = onnx.ModelProto(ir_version=normal.proto.ir_version, opset_import=normal.proto.opset_import)
     proto.graph.name = "alone"
-    proto.graph.node.append(node)
+    proto.graph.node.extend(nodes)
     proto.graph.initializer.extend(t for t in normal.proto.graph.initializer if t.name in used)
-    for name in dict.fromkeys(n for n in names_read_by(node) if n in values):
-        kind = types.get(name) or onnx.helper.np_dtype_to_tensor_dtype(values[name].dtype)
+    for name in (name for name in used if name in values):
+        kind = kinds.get(name) or onnx.helper.np_dtype_to_tensor_dtype(values[name].dtype)
         proto.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, values[name].shape))
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in node.output if name)
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for node in nodes for name in node.output if name)
     return Network(proto, {name: array for name, array in normal.weights.items() if name in used})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ SAME = 1e-3
 #: 1.5e-3 after a deep network. A value near the boundary between two quantisation steps may be rounded either way, which
 #: amounts to several steps of 1/255.
 TOLERANCE = {"float32": 2e-3, "half": 3e-2, "quantised": 1e-1}
+_AT_ONCE = 2**20  # values that are compared at a time
 _SMALLEST = 1e-6  # outputs below are compared as if they were as large
 _ROUNDING = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinear", "QGemm")
 
@@ -138,7 +139,10 @@ def is_within(found: list[NDArray[Any]] | None, expected: list[NDArray[Any]], to
 
 
 def _largest(values: NDArray[Any]) -> float:
-    return float(np.abs(values[np.isfinite(values)].astype(np.float64)).max(initial=0.0))
+    return max(
+        (float(np.abs(part[np.isfinite(part)].astype(np.float64)).max(initial=0.0)) for part, _ in _divide(values, values)),
+        default=0.0,
+    )
 
 
 def allow_noise(
@@ -189,11 +193,24 @@ def difference(found: list[NDArray[Any]] | None, expected: list[NDArray[Any]]) -
 
 def _relative_difference(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
     """Relative difference of the finite values; infinite where infinities and NaN are not in the same places."""
-    if theirs.size == 0:
-        return 0.0
-    first, second = ours.astype(np.float64), theirs.astype(np.float64)
-    finite = np.isfinite(second)
-    if not np.array_equal(first[~finite], second[~finite], equal_nan=True) or not np.isfinite(first[finite]).all():
-        return float("inf")
-    gap = np.abs(first[finite] - second[finite])
-    return float(gap.max(initial=0.0) / max(np.abs(second[finite]).max(initial=0.0), _SMALLEST))
+    gap = largest = 0.0
+    for part, other in _divide(ours, theirs):
+        first, second = part.astype(np.float64), other.astype(np.float64)
+        finite = np.isfinite(second)
+        if not np.array_equal(first[~finite], second[~finite], equal_nan=True) or not np.isfinite(first[finite]).all():
+            return float("inf")
+        gap = max(gap, float(np.abs(first[finite] - second[finite]).max(initial=0.0)))
+        largest = max(largest, float(np.abs(second[finite]).max(initial=0.0)))
+    return gap / max(largest, _SMALLEST)
+
+
+def _divide(first: NDArray[Any], second: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Corresponding parts of two arrays of one shape, so that few values are in double precision at a time."""
+    if first.size <= _AT_ONCE or not first.ndim:
+        yield first, second
+    elif len(first) == 1:
+        yield from _divide(first[0], second[0])
+    else:
+        count = min(len(first), -(-first.size // _AT_ONCE))
+        for pair in zip(np.array_split(first, count), np.array_split(second, count), strict=True):
+            yield from _divide(*pair)

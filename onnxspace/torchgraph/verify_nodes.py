@@ -20,11 +20,11 @@ from onnxspace.model.graph import describe_node, names_read_by
 from onnxspace.model.network import Network
 from onnxspace.model.shapes import count_elements, infer_shapes
 from onnxspace.torchgraph.build import POSITION, TENSOR
-from onnxspace.torchgraph.second_opinion import compare_values, is_confirmed
+from onnxspace.torchgraph.second_opinion import compare_values, extract_nodes, is_confirmed
 from onnxspace.torchgraph.verify import describe_difference, difference
 
 #: Bytes of intermediate values that are compared at a time.
-_AT_ONCE = 2**29
+_AT_ONCE = 2**27
 
 
 def check_nodes(graph: fx.GraphModule, normal: Network, feed: Mapping[str, Any], path: str) -> bool:
@@ -77,20 +77,38 @@ class _NodeCheck:
         self.calls = {node.meta[POSITION]: node for node in graph.graph.nodes if POSITION in node.meta}
         self.types: dict[str, torch.dtype] = {}
         self.own = {name: _to_torch(value) for name, value in feed.items() if not isinstance(value, np.ndarray)}
-        self.values: dict[str, Any] = {}
+        self.values: dict[str, Any] = dict(feed)
+        self.last_read = {name: position for position, names in enumerate(normal.graph.reads) for name in names}
+        self.kinds = {name: kind for name, (_, kind) in infer_shapes(normal.proto, {}).items()}
 
     def compare(self, positions: list[int]) -> bool:
         """Compare the nodes at `positions`; False where one of them could not be compared."""
+        try:
+            self.values |= self._run_part(positions)
+        except Exception:  # a value that is no tensor passes from part to part
+            try:
+                self.values |= self._run_whole(positions)
+            except Exception:  # ONNX Runtime's errors share no base class
+                return False
+        compared = [self._compare_node(position) for position in positions]
+        self.values = {name: value for name, value in self.values.items() if self.last_read.get(name, -1) > positions[-1]}
+        return all(compared)
+
+    def _run_part(self, positions: list[int]) -> dict[str, Any]:
+        """The values that ONNX Runtime computes in some nodes from those before them, which are held."""
+        nodes = [self.normal.graph.nodes[position] for position in positions]
+        part = extract_nodes(self.normal, nodes, self.values, self.kinds)
+        names = [value.name for value in part.proto.graph.output]
+        found = runtime.run(part, {value.name: self.values[value.name] for value in part.proto.graph.input})
+        return dict(zip(names, found, strict=True))
+
+    def _run_whole(self, positions: list[int]) -> dict[str, Any]:
+        """The values that some nodes read and compute, from a run of the whole network."""
         nodes = [self.normal.graph.nodes[position] for position in positions]
         names = dict.fromkeys(name for node in nodes for name in (*names_read_by(node), *node.output) if name)
         asked = [name for name in names if name in self.normal.graph.producer]
-        try:
-            found = runtime.run(self.normal.with_outputs(asked), self.feed)
-        except Exception:  # ONNX Runtime's errors share no base class
-            return False
-        self.values = {**self.feed, **dict(zip(asked, found, strict=True))}
-        compared = [self._compare_node(position) for position in positions]
-        return all(compared)
+        found = runtime.run(self.normal.with_outputs(asked), self.feed)
+        return {**self.feed, **dict(zip(asked, found, strict=True))}
 
     def _compare_node(self, position: int) -> bool:
         node, call = self.normal.graph.nodes[position], self.calls[position]

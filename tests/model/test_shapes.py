@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,8 +11,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnxspace.inputs.config import ModelOptions
+from onnxspace.model import runtime
 from onnxspace.model.describe import describe
 from onnxspace.model.model import open_model
+from onnxspace.model.network import separate_weights
 from onnxspace.model.node_order import find_defect, sort_nodes
 from onnxspace.model.records import Description
 from onnxspace.model.runtime import run
@@ -127,3 +130,27 @@ def test_work_of_a_matrix_that_comes_first(tmp_path: Path) -> None:
     out = net.add("MatMul", net.random(8, 16), columns)
     trunk = Trunk(open_model(save(net.model([out]), tmp_path / "net.onnx"), options=ModelOptions()))
     assert trunk.work[2] == 8 * 16 * 64
+
+
+def test_measured_shapes_are_those_of_the_tensors_and_no_tensor_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Net((1, 3, 16, 16))
+    x = net.add("Relu", net.conv("image", 3, 4, strides=[2, 2]))
+    network = separate_weights(net.model([net.add("Flatten", net.add("GlobalAveragePool", x))]))
+    returned: list[Any] = []
+    call = runtime.Runner.__call__
+
+    def watch(self: runtime.Runner, *given: Any) -> Any:
+        returned.extend(found := call(self, *given))
+        return found
+
+    monkeypatch.setattr(runtime.Runner, "__call__", watch)
+    assert runtime.shapes_of(network, [x, "t3"], (1, 3, 16, 16)) == {x: (1, 4, 7, 7), "t3": (1, 4)}
+    assert [value.shape for value in returned] == [(4,), (2,)]
+
+
+def test_the_size_of_what_is_no_tensor_is_its_length() -> None:
+    net = Net((1, 3, 16, 16))
+    parts = net.add("SplitToSequence", "image", axis=1)
+    last = net.add("SequenceAt", parts, net.weight(np.int64(0)))
+    network = separate_weights(net.model([last]))
+    assert runtime.shapes_of(network, [parts, last], (1, 3, 16, 16)) == {parts: (3, 1, 1, 16, 16), last: (1, 1, 16, 16)}

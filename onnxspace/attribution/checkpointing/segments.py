@@ -52,7 +52,7 @@ def plan_segments(profile: Profile, room: int) -> Plan:
         return whole
     total = sum(sizes.count_inside(segment) for segment in whole.segments)
     plans = [sizes.estimate(cut) for share in _SHARES if (cut := sizes.divide(int(share * total)))]
-    best = min(plans, key=lambda plan: plan.peak, default=whole)
+    best = min([whole, *plans], key=lambda plan: plan.peak)
     return sizes.keep_some(best, room)
 
 
