@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import OutputError
+from onnxspace.evaluation.faithfulness.table import FaithfulnessTable
 from onnxspace.inputs.methods import METHODS, Method
 from onnxspace.storage.printable import make_printable
 from onnxspace.storage.short_text import MOST_LINES, count, count_losses, join_lines, list_names
@@ -64,7 +65,7 @@ class Explanation:
     `names` are the images' file names, `images` uint8 [images, size, size, 3] their pixels, `columns` the maps per model and
     method. `options` are the options of the methods, such as `{"baseline": "black"}`. `assumed` are assumptions on the models,
     `warnings` caveats on the maps, a sentence each. `note` says what of images that are not RGB is shown, `remarks` where in each model
-    what is explained was found.
+    what is explained was found. `faithfulness` are tables of how good the maps are, where that was measured.
     """
 
     names: tuple[str, ...]
@@ -75,6 +76,7 @@ class Explanation:
     warnings: tuple[str, ...] = ()
     note: str = ""
     remarks: tuple[str, ...] = ()
+    faithfulness: tuple[FaithfulnessTable, ...] = ()
 
     @property
     def explains_encoders(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
+from onnxspace.evaluation.faithfulness.table import FaithfulnessTable
 from onnxspace.inputs.methods import describe_options
 from onnxspace.report.data_uri import PERCENTILE, data_uri, palette, to_grey
 from onnxspace.report.explanation import Column, Explanation
@@ -74,7 +75,15 @@ def render_map_page(found: Explanation) -> str:
         scales=[_make_scale(signed, limit) for signed, limit in limits.items()], left_out=left_out,
         columns=[_Listed(make_printable(c.model), _describe(c)) for c in found.columns], facts=_list_facts(found),
         notes=[make_printable(note) for note in (*found.assumed, *found.remarks, *found.warnings)],
-        data=to_script_json(_list_data(found, photos[:kept], tiles, words)),
+        tables=[_escape_table(table) for table in found.faithfulness], data=to_script_json(_list_data(found, photos[:kept], tiles, words)),
+    )  # fmt: skip
+
+
+def _escape_table(table: FaithfulnessTable) -> FaithfulnessTable:
+    """The table with the characters of names and sentences that can't be printed escaped."""
+    return replace(
+        table, title=make_printable(table.title), explained=make_printable(table.explained),
+        followed=make_printable(table.followed), remarks=tuple(make_printable(text) for text in table.remarks),
     )  # fmt: skip
 
 

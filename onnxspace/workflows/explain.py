@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from onnxspace.errors import ConfigError
+from onnxspace.evaluation.faithfulness.outcome import Faithfulness
+from onnxspace.evaluation.faithfulness.table import tabulate
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Announce, Compute, Counter, Device, Execution, Progress
 from onnxspace.inputs.explained_images import choose_photos, read_images
@@ -84,6 +86,7 @@ def explain(
     overlay: bool = False,
     animate: str | Path | None = None,
     probe: str | Path | None = None,
+    faithfulness: Faithfulness | None = None,
 ) -> Explanation:
     """Compute the attribution maps of each model for each image by each method, and draw them to the PNG or SVG file `output`, or write the HTML page `output`, if given.
 
@@ -97,7 +100,7 @@ def explain(
     `limits` those of the process that reads models; `announce` is called with the records of the models before anything is
     computed; with `skip_broken`, images that can't be read are left out with a warning; with `overlay`, maps are drawn over the images. With `animate`, a GIF, WebP or APNG file, the
     maps of one model by one method at successive layers are computed instead, at most 24, and drawn as its frames; columns are these layers,
-    and there are at most 4 images. Raises ModelError for the first model and
+    and there are at most 4 images. `faithfulness` is what `ox.measure_faithfulness` has measured of these maps, which a page shows. Raises ModelError for the first model and
     ProbeError naming all images that can't be used, in which case no file is written; ConfigError for invalid options and OutputError where the picture
     can't be written.
 
@@ -144,6 +147,7 @@ def explain(
         (*left_out, *probes.remarks, *run.warnings),
         named.note,
         tuple(run.remarks),
+        () if faithfulness is None else tuple(tabulate(model) for model in faithfulness.models),
     )
     if output is not None:
         _draw(found, Path(output), overlay=overlay)

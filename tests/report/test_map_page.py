@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from onnxspace.evaluation.faithfulness.table import FaithfulnessRow, FaithfulnessTable
 from onnxspace.report import map_page
 from onnxspace.report.explanation import Column, Explanation
 from onnxspace.report.map_page import render_map_page
@@ -110,3 +112,13 @@ def test_what_can_not_be_shown_is_refused(run: Run, place: Path, arguments: tupl
     assert (code, out) == (2, "")
     assert words in err
     assert not (place / "p.html").exists()
+
+
+def test_figures_of_methods_stand_beside_their_maps() -> None:
+    rows = (FaithfulnessRow("elrp", False, (".250±.050*", "–")), FaithfulnessRow("random map", True, (".5", "1")))
+    table = FaithfulnessTable(HOSTILE[0], "class 1", "its probability", ("deletion ↓", "randomised"), rows, HOSTILE[:1])
+    text = render_map_page(replace(explain(("a",)), faithfulness=(table,)))
+    cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", text[text.index("Are the maps any good?") :])
+    assert cells == ["method", "deletion ↓", "randomised", "elrp", ".250±.050*", "–", "random map", ".5", "1"]
+    assert HOSTILE[0] not in text
+    assert "Are the maps any good?" not in render_map_page(explain(("a",)))

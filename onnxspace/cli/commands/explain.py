@@ -109,11 +109,10 @@ def explain(files: tuple[str, ...], quiet: bool, outputs: tuple[str | None, tupl
         if asked is not None:
             check_request(asked, files)
         shared = {**options, "options": settings, "device": compute, "progress": bar, "pixels": pixels, "announce": announce}
-        found = None if output is None and options["animate"] is None else run(models, images, **shared)
-        for name in ("output", "overlay", "animate", "probe"):
-            del shared[name]
-        shared["announce"] = announce if found is None else None
-        measured = None if asked is None else measure_request(asked, models, images, **shared)
+        measured = None if asked is None else measure_request(asked, models, images, **_without_pictures(shared))
+        shared["announce"] = announce if measured is None else None
+        drawn = output is not None or options["animate"] is not None
+        found = run(models, images, faithfulness=measured, **shared) if drawn else None
     if found is not None and not quiet:
         _print_notes(found, announce.models)
         for written in (output, options["animate"]):
@@ -121,6 +120,11 @@ def explain(files: tuple[str, ...], quiet: bool, outputs: tuple[str | None, tupl
                 print_written(written)
     if measured is not None and asked is not None:
         print_faithfulness(measured, asked, quiet=quiet)
+
+
+def _without_pictures(options: dict[str, Any]) -> dict[str, Any]:
+    """The options without those that concern pictures of maps alone."""
+    return {name: value for name, value in options.items() if name not in ("output", "overlay", "animate", "probe")}
 
 
 def _without_encoder(model: ModelRecord) -> ModelRecord:
