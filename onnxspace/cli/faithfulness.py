@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from onnxspace.cli.console import print_warning
+from onnxspace.cli.console import print_notes, print_warning
 from onnxspace.cli.names import Names
 from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.faithfulness import FOLLOWED, FaithfulnessSettings, Followed
@@ -32,12 +32,13 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class FaithfulnessRequest:
-    """What of faithfulness is printed and drawn."""
+    """What of faithfulness is printed and drawn; `output` is the picture of maps, None where there is none."""
 
     followed: Followed
     picture: str | None
     objects: ObjectFiles
     as_json: bool
+    output: str | None = None
 
 
 def faithfulness_options(function: _Function) -> _Function:
@@ -54,7 +55,7 @@ def take_faithfulness(given: dict[str, Any]) -> FaithfulnessRequest | None:
     """
     asked, output = given.pop("faithfulness"), given["output"]
     objects = ObjectFiles(given.pop("boxes"), given.pop("masks"))
-    request = FaithfulnessRequest(given.pop("followed"), given.pop("picture"), objects, given.pop("as_json"))
+    request = FaithfulnessRequest(given.pop("followed"), given.pop("picture"), objects, given.pop("as_json"), output)
     if asked:
         return request
     if output is None:
@@ -87,7 +88,7 @@ def measure_request(request: FaithfulnessRequest, models: Sequence[str], images:
 
 
 def print_faithfulness(found: Faithfulness, request: FaithfulnessRequest, *, quiet: bool) -> None:
-    """Print the table or the JSON, and remarks to standard error."""
+    """Print the table or the JSON, and remarks to standard error: where what is explained was found, and caveats."""
     import json
 
     from onnxspace.cli.text.faithfulness import format_faithfulness
@@ -97,5 +98,7 @@ def print_faithfulness(found: Faithfulness, request: FaithfulnessRequest, *, qui
     else:
         for line in format_faithfulness(found):
             click.echo(line)
+    if request.output is None:  # the picture of maps comes with the same notes
+        print_notes((f"note: {note}" for model in found.models for note in model.notes), quiet=quiet)
     for remark in found.remarks():
         print_warning(remark, quiet=quiet)
