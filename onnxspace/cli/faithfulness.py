@@ -12,10 +12,10 @@ from onnxspace.cli.console import print_notes, print_warning
 from onnxspace.cli.names import Names
 from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.faithfulness import FOLLOWED, FaithfulnessSettings, Followed
-from onnxspace.inputs.object_files import ObjectFiles
 
 if TYPE_CHECKING:
     from onnxspace.evaluation.faithfulness.outcome import Faithfulness
+    from onnxspace.inputs.object_files import ObjectFiles
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _OPTIONS = (
@@ -36,7 +36,8 @@ class FaithfulnessRequest:
 
     followed: Followed
     picture: str | None
-    objects: ObjectFiles
+    boxes: str | None
+    masks: str | None
     as_json: bool
     output: str | None = None
 
@@ -54,15 +55,15 @@ def take_faithfulness(given: dict[str, Any]) -> FaithfulnessRequest | None:
     Raises UsageError for an option that needs it, and where there is neither that nor a picture.
     """
     asked, output = given.pop("faithfulness"), given["output"]
-    objects = ObjectFiles(given.pop("boxes"), given.pop("masks"))
-    request = FaithfulnessRequest(given.pop("followed"), given.pop("picture"), objects, given.pop("as_json"), output)
+    names = ("followed", "picture", "boxes", "masks", "as_json")
+    request = FaithfulnessRequest(**{name: given.pop(name) for name in names}, output=output)
     if asked:
         return request
     if output is None:
         raise click.UsageError("Missing option '-o' / '--output'.")
     needing = {
-        "--boxes": objects.boxes,
-        "--masks": objects.masks,
+        "--boxes": request.boxes,
+        "--masks": request.masks,
         "--faithfulness-picture": request.picture,
         "--json": request.as_json,
     }
@@ -76,7 +77,13 @@ def check_request(request: FaithfulnessRequest, inputs: Sequence[str]) -> None:
     """Check the files that are asked for before any work is done. Raises OutputError, ConfigError."""
     from onnxspace.workflows.faithfulness import check_files
 
-    check_files(request.objects, request.picture, inputs)
+    check_files(_name_objects(request), request.picture, inputs)
+
+
+def _name_objects(request: FaithfulnessRequest) -> ObjectFiles:
+    from onnxspace.inputs.object_files import ObjectFiles
+
+    return ObjectFiles(request.boxes, request.masks)
 
 
 def measure_request(request: FaithfulnessRequest, models: Sequence[str], images: Sequence[str], **options: Any) -> Faithfulness:
@@ -84,7 +91,8 @@ def measure_request(request: FaithfulnessRequest, models: Sequence[str], images:
     from onnxspace.workflows.faithfulness import measure_on_images
 
     settings = FaithfulnessSettings(followed=request.followed)
-    return measure_on_images(models, images, objects=request.objects, picture=request.picture, settings=settings, **options)
+    objects = _name_objects(request)
+    return measure_on_images(models, images, objects=objects, picture=request.picture, settings=settings, **options)
 
 
 def print_faithfulness(found: Faithfulness, request: FaithfulnessRequest, *, quiet: bool) -> None:
