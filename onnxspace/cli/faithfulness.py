@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from onnxspace.cli.console import print_warning
+from onnxspace.cli.console import print_notes, print_warning
 from onnxspace.cli.names import Names
 from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.faithfulness import FOLLOWED, FaithfulnessSettings, Followed
-from onnxspace.inputs.object_files import ObjectFiles
 
 if TYPE_CHECKING:
     from onnxspace.evaluation.faithfulness.outcome import Faithfulness
+    from onnxspace.inputs.object_files import ObjectFiles
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _OPTIONS = (
@@ -32,12 +32,14 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class FaithfulnessRequest:
-    """What of faithfulness is printed and drawn."""
+    """What of faithfulness is printed and drawn; `output` is the picture of maps, None where there is none."""
 
     followed: Followed
     picture: str | None
-    objects: ObjectFiles
+    boxes: str | None
+    masks: str | None
     as_json: bool
+    output: str | None = None
 
 
 def faithfulness_options(function: _Function) -> _Function:
@@ -53,15 +55,15 @@ def take_faithfulness(given: dict[str, Any]) -> FaithfulnessRequest | None:
     Raises UsageError for an option that needs it, and where there is neither that nor a picture.
     """
     asked, output = given.pop("faithfulness"), given["output"]
-    objects = ObjectFiles(given.pop("boxes"), given.pop("masks"))
-    request = FaithfulnessRequest(given.pop("followed"), given.pop("picture"), objects, given.pop("as_json"))
+    names = ("followed", "picture", "boxes", "masks", "as_json")
+    request = FaithfulnessRequest(**{name: given.pop(name) for name in names}, output=output)
     if asked:
         return request
     if output is None and given["animate"] is None:
         raise click.UsageError("Missing option '-o' / '--output'.")
     needing = {
-        "--boxes": objects.boxes,
-        "--masks": objects.masks,
+        "--boxes": request.boxes,
+        "--masks": request.masks,
         "--faithfulness-picture": request.picture,
         "--json": request.as_json,
     }
@@ -75,7 +77,13 @@ def check_request(request: FaithfulnessRequest, inputs: Sequence[str]) -> None:
     """Check the files that are asked for before any work is done. Raises OutputError, ConfigError."""
     from onnxspace.workflows.faithfulness import check_files
 
-    check_files(request.objects, request.picture, inputs)
+    check_files(_name_objects(request), request.picture, inputs)
+
+
+def _name_objects(request: FaithfulnessRequest) -> ObjectFiles:
+    from onnxspace.inputs.object_files import ObjectFiles
+
+    return ObjectFiles(request.boxes, request.masks)
 
 
 def measure_request(request: FaithfulnessRequest, models: Sequence[str], images: Sequence[str], **options: Any) -> Faithfulness:
@@ -83,11 +91,12 @@ def measure_request(request: FaithfulnessRequest, models: Sequence[str], images:
     from onnxspace.workflows.faithfulness import measure_on_images
 
     settings = FaithfulnessSettings(followed=request.followed)
-    return measure_on_images(models, images, objects=request.objects, picture=request.picture, settings=settings, **options)
+    objects = _name_objects(request)
+    return measure_on_images(models, images, objects=objects, picture=request.picture, settings=settings, **options)
 
 
 def print_faithfulness(found: Faithfulness, request: FaithfulnessRequest, *, quiet: bool) -> None:
-    """Print the table or the JSON, and remarks to standard error."""
+    """Print the table or the JSON, and remarks to standard error: where what is explained was found, and caveats."""
     import json
 
     from onnxspace.cli.text.faithfulness import format_faithfulness
@@ -97,5 +106,7 @@ def print_faithfulness(found: Faithfulness, request: FaithfulnessRequest, *, qui
     else:
         for line in format_faithfulness(found):
             click.echo(line)
+    if request.output is None:  # the picture of maps comes with the same notes
+        print_notes((f"note: {note}" for model in found.models for note in model.notes), quiet=quiet)
     for remark in found.remarks():
         print_warning(remark, quiet=quiet)

@@ -51,8 +51,9 @@ def test_a_table_per_model_and_no_picture_of_maps(run: Run, place: Path) -> None
 
 
 def test_classes_and_maps_of_activations_have_a_table_each(run: Run, place: Path) -> None:
-    code, out, _ = run("a.onnx", *FEW, "--class", "1", "--top", "1", "--method", "saliency", "--method", "grad-cam")
+    code, out, err = run("a.onnx", *FEW, "--class", "1", "--top", "1", "--method", "saliency", "--method", "grad-cam")
     assert code == 0
+    assert "note: a: maps are computed at" in err
     heads = [line for line in out.splitlines() if line.startswith("a: ")]
     assert [head.split(": ")[1] for head in heads] == ["class 1", "most probable class"]
     assert [line.split()[0] for line in out.splitlines() if line.startswith(("saliency", "grad-cam"))] == [

@@ -11,7 +11,6 @@ from onnxspace.evaluation.faithfulness.chance import CHANCE
 from onnxspace.evaluation.faithfulness.randomisation import UNCHANGED
 from onnxspace.evaluation.faithfulness.result import FEW_IMAGES
 from onnxspace.inputs.faithfulness import MEASURES, FaithfulnessSettings
-from onnxspace.inputs.methods import METHODS
 from tests.helpers.paths import REPOSITORY
 
 PAGE = (REPOSITORY / "docs/faithfulness.md").read_text("utf-8")
@@ -47,13 +46,15 @@ def test_page_states_the_settings_of_its_tables() -> None:
         assert words in PAGE, words
 
 
-@pytest.mark.parametrize("name", ["means", "timm"])
-def test_tables_have_all_methods_and_what_was_measured(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "question"), [("means", "encoder"), ("timm", "encoder"), ("classes", "class"), ("timm-class", "class")]
+)
+def test_tables_have_all_methods_and_what_was_measured(name: str, question: str) -> None:
     head, _, *rows = read_table(name)
     measures = [cell.split()[0] for cell in head[1:]]
     assert measures == [one for one in MEASURES if one in measures]
     assert set(MEASURES) - set(measures) <= {"pointing", "mass", "ranks"}
-    assert [row[0] for row in rows] == [*(name for name, spec in METHODS.items() if spec.place == "image"), *CHANCE]
+    assert [row[0] for row in rows] == [*benchmark.list_methods(question), *CHANCE]
     assert all(row[1] != "–" for row in rows)
 
 
