@@ -89,7 +89,7 @@ def write_features(
     finite, OutputError where the file can't be written.
     """
     check_model(model, images)
-    found = _load_pass(model, encoder, pool)
+    found = load_pass(model, encoder, pool)
     shape, rows = found.measure(images)
     whole = shape_of_file(encoder, len(images), shape, rows, pool)
     step = max(1, BATCH // model.images_at_once) * model.images_at_once
@@ -108,7 +108,8 @@ def shape_of_file(encoder: Encoder, images: int, shape: tuple[int, ...], rows: i
     return (images, *shape) if pool == "fit" and len(encoder.tensors) == 1 else (images, rows)
 
 
-def _load_pass(model: Model, encoder: Encoder, pool: Pool) -> ForwardPass | _GroupPass:
+def load_pass(model: Model, encoder: Encoder, pool: Pool) -> ForwardPass:
+    """Return the part of `model` below `encoder`, ready to be run on batches of images. Raises ModelError."""
     part = cut(model, encoder)
     return ForwardPass(model, part, pool) if model.group is None else _GroupPass(model, part, pool, encoder.tensors)
 
@@ -243,7 +244,7 @@ def _first_line(error: Exception) -> str:
 
 
 def check_finite(values: NDArray[np.float32], first: int, path: str) -> None:
-    """Raise AttributionError where an image has values that are not finite; the first of `values` is image `first` of `path`."""
+    """Raise AttributionError where a value of `values` [images, dimensions] is not finite; `first` is the number of the first image."""
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if bad.size:
         raise AttributionError(
