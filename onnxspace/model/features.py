@@ -62,6 +62,11 @@ def features_key(model: Model, tensors: Sequence[str], pool: Pool, images_sha256
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
 
+def shape_of_file(encoder: Encoder, images: int, shape: tuple[int, ...], rows: int, pool: Pool) -> tuple[int, ...]:
+    """The shape of a file of features of so many images, each of `shape`, or of `rows` values where tensors follow each other."""
+    return (images, *shape) if pool == "fit" and len(encoder.tensors) == 1 else (images, rows)
+
+
 def find_class_output(model: Model) -> Encoder | None:
     """Find the output that holds one number per class, for at least two classes; None where there is none, or several."""
     reached = model.graph.descendants_of(model.image.name)
@@ -101,11 +106,6 @@ def write_features(
             if progress is not None:
                 progress(len(values))
     return Features(file, shape)
-
-
-def shape_of_file(encoder: Encoder, images: int, shape: tuple[int, ...], rows: int, pool: Pool) -> tuple[int, ...]:
-    """The shape of a file of features of so many images, each of `shape`, or of `rows` values where tensors follow each other."""
-    return (images, *shape) if pool == "fit" and len(encoder.tensors) == 1 else (images, rows)
 
 
 def load_pass(model: Model, encoder: Encoder, pool: Pool) -> ForwardPass | _GroupPass:
@@ -262,7 +262,7 @@ def _first_line(error: Exception) -> str:
 
 
 def check_finite(values: NDArray[np.float32], first: int, path: str) -> None:
-    """Raise AttributionError where an image has values that are not finite; the first of `values` is image `first` of `path`."""
+    """Raise AttributionError where a value of `values` [images, dimensions] is not finite; `first` is the number of the first image."""
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if bad.size:
         raise AttributionError(

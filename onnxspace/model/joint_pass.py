@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnxspace.errors import OnnxspaceError, OutputError
 from onnxspace.inputs.execution import Advance
 from onnxspace.model.encoder import Encoder, cut
-from onnxspace.model.features import BATCH, ForwardPass, Pool, check_finite, shape_of_file
+from onnxspace.model.features import BATCH, ForwardPass, Pool, check_finite, load_pass, shape_of_file
 from onnxspace.model.model import Model
 from onnxspace.model.rewritten import check_model
 from onnxspace.storage.atomic import whole_array
@@ -70,7 +70,7 @@ def _compute_alone(
     model: Model, encoder: Encoder, images: NDArray[np.uint8], batches: Sequence[NDArray[np.uint8]], pool: Pool
 ) -> tuple[tuple[int, ...], list[Rows]]:
     """The shape of the file of a set of tensors, and its rows of some batches, by the pass that computes nothing else."""
-    found = ForwardPass(model, cut(model, encoder), pool)
+    found = load_pass(model, encoder, pool)
     return shape_of_file(encoder, len(images), *found.measure(images), pool), [found(batch) for batch in batches]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -160,11 +161,19 @@ def encode_setup(setup: Setup, images: str) -> dict[str, Any]:
     return {"images": images, "probe": setup.probes.name, "method": setup.method, "options": options, "target": target}
 
 
+@lru_cache(maxsize=2)
+def _map_probes(name: str, path: str, _version: tuple[int, ...]) -> Probes:
+    """Probe images, memory-mapped; their digest, which names files of features, is computed once for all models."""
+    return Probes(name, map_array(path))
+
+
 def decode_setup(given: Mapping[str, Any]) -> Setup:
     """The setup that `encode_setup` has encoded; the images are memory-mapped."""
+    found = Path(given["images"]).stat()
+    probes = _map_probes(given["probe"], given["images"], (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
     options = None if given["options"] is None else Options(**given["options"])
     target = None if given["target"] is None else Target.from_json(given["target"])
-    return Setup(Probes(given["probe"], map_array(given["images"])), given["method"], options, target)
+    return Setup(probes, given["method"], options, target)
 
 
 def encode_execution(execution: Execution) -> dict[str, Any]:

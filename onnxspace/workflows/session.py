@@ -23,7 +23,6 @@ from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.rule_names import Rules
 from onnxspace.sandbox.limits import Limits
-from onnxspace.sandbox.processors import count_processors
 from onnxspace.sandbox.worker import Worker, borrow_worker, start_workers
 from onnxspace.scores.registry import Kind
 from onnxspace.storage.atomic import scratch_folder, write_array
@@ -182,12 +181,12 @@ def open_session(execution: Execution, tasks: str = TASKS) -> Iterator[ModelSess
 
 
 def start_early(compute: Compute, limits: Limits, models: Sequence[str | Path]) -> None:
-    """Start the workers of a run over `models`, which import their libraries while this process reads pictures.
+    """Start the worker of a run over `models`, which imports its libraries while this process reads pictures.
 
-    One is started for a model that is no fingerprint, and two for several where there are as many processors.
+    None is started where all models are fingerprints. A second one, if there is one, imports them while the first opens models.
     """
-    unread = sum(not is_fingerprint(Path(model)) for model in models)
-    start_workers(min(unread, 2, count_processors()), TASKS, limits, compute.threads or _count_threads())
+    if not all(is_fingerprint(Path(model)) for model in models):
+        start_workers(1, TASKS, limits, compute.threads or _count_threads())
 
 
 def _count_threads() -> int:

@@ -127,3 +127,35 @@ def test_what_is_prepared_ends_with_the_run(monkeypatch: pytest.MonkeyPatch) -> 
     assert pair._attempt is not None
     assert not pair._attempt.thread.is_alive()
     close_idle_workers()
+
+
+@pytest.mark.parametrize(("models", "started"), [(["a.onnx", "b.fp"], [1]), (["a.fp", "b.fp"], [])])
+def test_a_worker_starts_before_pictures_are_read_unless_all_are_fingerprints(
+    models: list[str], started: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from onnxspace.inputs.execution import Compute, Execution
+    from onnxspace.workflows import session
+
+    counts: list[int] = []
+    monkeypatch.setattr(session, "start_workers", lambda count, *_: counts.append(count))
+    session.start_early(Compute("cpu", threads=2), Execution().limits, models)
+    assert counts == started
+
+
+@pytest.mark.process
+@pytest.mark.usefixtures("warm_children")
+def test_workers_that_start_early_are_those_that_are_borrowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnxspace.sandbox import worker
+    from onnxspace.sandbox.limits import Limits
+    from tests.sandbox.test_worker import TASKS
+
+    monkeypatch.setattr(worker, "_idle", {})
+    limits = Limits(2**31, 20, 20)
+    worker.start_workers(2, TASKS, limits)
+    worker.start_workers(1, TASKS, limits)  # there are enough
+    (waiting,) = worker._idle.values()
+    early = {one.pid for one in waiting}
+    assert len(early) == 2
+    with worker.borrow_worker(TASKS, limits) as first, worker.borrow_worker(TASKS, limits) as second:
+        assert {first.pid, second.pid} == early
+    close_idle_workers()
