@@ -19,6 +19,7 @@ PUBLIC = [
     "OnnxspaceError",
     "Options",
     "Photos",
+    "PrecisionSweep",
     "Probes",
     "Ratings",
     "Space",
@@ -33,6 +34,7 @@ PUBLIC = [
     "rank_finetuned",
     "rate",
     "score",
+    "sweep_precision",
     "to_torch",
 ]
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from onnxspace.differences.child.segments import MOST_SECONDS
 from onnxspace.differences.child.sides import Feed, Side, read_side
 from onnxspace.errors import ModelError
 from onnxspace.model.feeds import generate_feeds
@@ -18,7 +19,7 @@ from onnxspace.model.image_input import dims
 from onnxspace.model.model import Model, open_model
 from onnxspace.model.network import Network
 from onnxspace.model.reader import read_model
-from onnxspace.model.runtime import run
+from onnxspace.model.runtime import Runner
 from onnxspace.workflows.requests import LocatedModel
 
 #: Where the range of pixels comes from if neither the file nor the user states it.
@@ -117,7 +118,7 @@ def _make_random_feeds(old: OpenedModel, new: OpenedModel, count: int) -> list[t
 def _runs(one: OpenedModel, feed: Feed) -> bool:
     small = all(isinstance(value, np.ndarray) and value.size <= _LONGEST for value in feed.values())
     try:
-        return small and bool(run(one.network, feed))
+        return small and bool(Runner(one.network)(feed, MOST_SECONDS))
     except Exception:  # ONNX Runtime's errors share no base class; other sizes may do
         return False
 
