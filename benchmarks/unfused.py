@@ -1,7 +1,7 @@
 """What `onnxspace diff` takes for networks of 4,000 nodes: python -m benchmarks.unfused
 
 Writes a network like ResNet-152 and one like ViT-B with random weights as TorchScript's exporter does where nothing is fused: normalisations
-and activations written out, shapes as nodes, a branch for each head of attention. Each is compared with itself after one layer was trained further, in
+and activations written out, shapes as nodes, branches for the heads of attention. Each is compared with itself after one layer was trained further, in
 a process of its own. Needs 2 GB of disk.
 """
 
@@ -43,23 +43,26 @@ class WrittenLayerNorm(nn.Module):
 
 
 class WrittenBlock(nn.Module):
-    """A block of a transformer with a branch for each head, and a GELU by its formula."""
+    """A block of a transformer with four branches of heads, and a GELU by its formula."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
-        self.heads = int(block.heads)  # type: ignore[arg-type]
+        self.heads, self.branches = int(block.heads), 4  # type: ignore[arg-type]
         self.first, self.second = (WrittenLayerNorm(norm) for norm in (block.first, block.second))  # type: ignore[arg-type]
         self.read, self.write, self.up, self.down = block.read, block.write, block.up, block.down
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         parts = self.read(self.first(x))  # type: ignore[operator]
-        width = x.shape[-1] // self.heads
+        side, width = x.shape[-1] // self.branches, x.shape[-1] // self.heads
         values = []
-        for head in range(self.heads):
-            query, key, value = (parts[..., k * x.shape[-1] + head * width :][..., :width] for k in range(3))
+        for branch in range(self.branches):
+            query, key, value = (
+                parts[..., k * x.shape[-1] + branch * side :][..., :side].unflatten(-1, (-1, width)).transpose(1, 2)
+                for k in range(3)
+            )
             scores = query @ key.transpose(-2, -1) / torch.sqrt(torch.tensor(float(width)))
             shares = torch.exp(scores - scores.amax(-1, keepdim=True))
-            values.append(shares / shares.sum(-1, keepdim=True) @ value)
+            values.append((shares / shares.sum(-1, keepdim=True) @ value).transpose(1, 2).flatten(2))
         x = x + self.write(torch.cat(values, -1))  # type: ignore[operator]
         inner = self.up(self.second(x))  # type: ignore[operator]
         return x + self.down(0.5 * inner * (1 + torch.erf(inner / 2**0.5)))  # type: ignore[operator]

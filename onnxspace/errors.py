@@ -3,6 +3,8 @@
 A message says in one or two sentences what is wrong with which file, and how to correct it.
 """
 
+import re
+
 
 class OnnxspaceError(Exception):
     """The base class of all errors that onnxspace raises on purpose."""
@@ -74,7 +76,17 @@ def describe(error: BaseException) -> str:
     'ValueError: bad shape'
     """
     first = next((line for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {' '.join(first.split())[:300]}".rstrip(": .")
+    return f"{type(error).__name__}: {_leave_out_source(' '.join(first.split()))[:300]}".rstrip(": .")
+
+
+def _leave_out_source(text: str) -> str:
+    """A message of ONNX Runtime without its code, its line of source and its C++ signature, which hide the cause.
+
+    >>> _leave_out_source("[ONNXRuntimeError] : 1 : FAIL : /core/model.cc:256 Model::Model(Proto&&, const Options&) Unsupported version: 14")
+    'Unsupported version: 14'
+    """
+    plain = re.sub(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", text[:4000])
+    return re.sub(r"^/\S+:\d+ [^()]*\(.*?\) (?=[A-Z\[])", "", plain)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

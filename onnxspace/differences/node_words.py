@@ -88,7 +88,7 @@ def describe_nodes(found: Findings) -> Iterator[Change]:
 
 
 def _is_clipping(group: NodeGroup) -> bool:
-    return group.status == "added" and {node.op for node in group.new if node.computes} == {"QuantizeLinear"}
+    return group.status == "added" and group.matters and {node.op for node in group.new if node.computes} == {"QuantizeLinear"}
 
 
 def _describe_clipping(found: Findings) -> Iterator[Change]:

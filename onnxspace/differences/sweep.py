@@ -22,8 +22,8 @@ from onnxspace.storage.json_fields import is_text, require
 from onnxspace.workflows.requests import wrong_answer
 from onnxspace.workflows.session import open_session
 
-#: Probe images where none are given: half of them for the choice, half for the test. The most that are used.
-DEFAULT_IMAGES, MOST_IMAGES = 8, 64
+#: Probe images where none are given: half for the ranges of values, a quarter for the choice, and the rest for the test. The least and the most.
+DEFAULT_IMAGES, LEAST_IMAGES, MOST_IMAGES = 12, 3, 64
 #: Relative error of the outputs that is allowed where none is stated.
 DEFAULT_WITHIN = 0.05
 _MOST_TEXT, _MOST_LAYERS = 2**16, 2**16
@@ -43,9 +43,9 @@ def sweep_precision(
 ) -> PrecisionSweep:
     """Say which layers of the model `model` should stay in float where the others are rounded to `precision`: `int8` or `half`.
 
-    Weights and input of each layer are rounded alone, as ONNX Runtime's tools do by default; the costliest layers stay in float, as few
-    as keep the outputs within `keep_within`, a relative error. The choice is made on half of the images `probes` (None: 8 generated ones; 2 to 64) and
-    tested on the others. `found` is a comparison of the model with a rounded file, whose types are then in the rows. `config` is a configuration or
+    Weights, input and output of each layer are rounded alone, as ONNX Runtime's tools do by default; the costliest layers stay in float, as few
+    as keep the outputs within `keep_within`, a relative error. Half of the images `probes` (None: 12 generated ones; 3 to 64) give the ranges of values,
+    a quarter the choice, and the rest test it. `found` is a comparison of the model with a rounded file, whose types are then in the rows. `config` is a configuration or
     its file, `pixels` a preset's name, names by model, or `StatedPixels`; `limits` are those of the process that reads the model, `progress` the
     callback.
 
@@ -82,9 +82,9 @@ def _check(path: Path, precision: str, probes: Probes, within: float) -> None:
     refuse_fingerprints([path])
     if precision not in ("int8", "half"):
         raise ConfigError(f"{precision!r} is no precision to round layers to. Give int8 or half.")
-    if not 2 <= len(probes) <= MOST_IMAGES:
+    if not LEAST_IMAGES <= len(probes) <= MOST_IMAGES:
         raise ConfigError(
-            f"Layers are rounded on 2 to {MOST_IMAGES} images, not {len(probes)}. Give another number with --images."
+            f"Layers are rounded on {LEAST_IMAGES} to {MOST_IMAGES} images, not {len(probes)}. Give another number with --images."
         )
     if not 0 < within <= 1:
         raise ConfigError(f"The outputs can't be kept within {within:g} of their length. Give a share above 0 and up to 1.")

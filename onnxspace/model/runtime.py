@@ -34,14 +34,15 @@ class Runner:
     """One loaded model: an ONNX Runtime session on the CPU, and the weights that are fed to it.
 
     Called with a mapping of input names to arrays, it returns the list of outputs; it stops at the next node after `seconds`. Without `optimise`, ONNX Runtime executes
-    the graph node by node and reads the weights without copying them. A graph of an opset that the runtime lacks is written in a newer one. Raises ONNX Runtime's own errors.
+    the graph node by node and reads the weights without copying them; `frugal` returns memory after each run. A graph of an opset that the runtime lacks is written in a newer one. Raises ONNX Runtime's own errors.
     """
 
-    def __init__(self, model: onnx.ModelProto | Network, *, optimise: bool = False) -> None:
+    def __init__(self, model: onnx.ModelProto | Network, *, optimise: bool = False, frugal: bool = False) -> None:
         network = raise_opset(as_network(model))
         self.input = network.proto.graph.input[0].name if network.proto.graph.input else ""
         self.weights = {} if optimise else network.weights
         options = make_session_options(optimise=optimise)
+        options.enable_cpu_mem_arena = not frugal
         if optimise:
             _add_weights(options, network.weights)
         proto = network.proto if optimise else with_weights_as_inputs(network.proto)

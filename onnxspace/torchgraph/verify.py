@@ -15,6 +15,7 @@ from onnxspace.errors import AttributionError, ConversionError, ModelError
 from onnxspace.model import runtime
 from onnxspace.model.network import Network
 from onnxspace.model.noise import TAIL, allow
+from onnxspace.storage.printable import shorten
 
 #: Largest relative difference of a whole graph whose every operator is right: what approximate kernels of ONNX Runtime explain,
 #: and what the network makes of rounding.
@@ -43,9 +44,10 @@ def compute_reference(
         outputs = _run_each(part, images, at_once)
     except Exception as error:  # ONNX Runtime's errors share no base class
         raise ModelError(f"{path} can't be run by ONNX Runtime: {_clean_message(error)}. {advice}") from error
-    if not all(np.isfinite(output).all() for output in outputs):
+    names = [value.name for value in part.proto.graph.output]
+    if bad := next((name for name, output in zip(names, outputs, strict=True) if not np.isfinite(output).all()), None):
         raise AttributionError(
-            f"{path} computes NaN or infinity at its encoder on a probe image. Check its weights and its preprocessing."
+            f"{path} computes NaN or infinity in the tensor {shorten(bad, 60)} on a probe image. Check its weights and its preprocessing."
         )
     return outputs
 

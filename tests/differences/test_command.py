@@ -7,15 +7,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
 import onnxspace as ox
 from onnxspace.cli.commands.diff import SORTS, STATUSES
 from onnxspace.differences import result, run, table
+from onnxspace.differences.child import segments
 from onnxspace.errors import ModelError
+from onnxspace.model import runtime
+from tests.helpers import diff_edits as edits
 from tests.helpers import diff_pairs as pairs
 from tests.helpers.commands import Run
+from tests.helpers.hostile import add_endless_loop
+from tests.helpers.nets import Net
 
 COMMAND = "diff"
 QUICK = ("--images", "1", "--quiet")
@@ -163,3 +169,41 @@ def test_models_are_read_in_a_process_with_limits(sandboxed: None, place: Path) 
     found = ox.diff("old.onnx", "new.onnx", ox.Probes.generate(1, 16), limits="memory=4G,wall=200")
     assert found.verdict == "differ"
     assert run.TASKS == "onnxspace.differences.child.tasks"
+
+
+def test_outputs_that_are_not_finite_or_of_other_shapes_are_named(run: Run) -> None:
+    made = pairs.base()
+    made = onnx.ModelProto.FromString(made.SerializeToString())
+    made.graph.node[-1].output[0] = "before"
+    made.graph.node.append(onnx.helper.make_node("Log", ["before"], ["logits"], "log"))
+    onnx.save(made, "log.onnx")
+    _, out, _ = run("old.onnx", "log.onnx", *QUICK, "--top", "0")
+    assert "of the values of the output logits are not finite in the new file" in " ".join(out.split())
+    onnx.save(edits.resize_head(pairs.base(), 12, kept=True), "more.onnx")
+    _, out, _ = run("old.onnx", "more.onnx", *QUICK, "--top", "0")
+    text = " ".join(out.split())
+    assert "the output logits is 1×12, and was 1×10" in text
+    assert "(10 → 12 outputs: all old ones are kept, 2 added)" in text
+
+
+def test_a_loop_that_never_ends_is_stopped_in_words(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Net((1, 3, 16, 16))
+    x = net.add("Relu", net.conv("image", 3, 4, pads=[1] * 4))
+    pooled = net.add("GlobalAveragePool", net.conv(net.add("Mul", x, add_endless_loop(net, net.weight(np.ones(1)))), 4, 3))
+    onnx.save(net.model([net.dense(net.add("Flatten", pooled), 3, 2)]), "loop.onnx")
+    monkeypatch.setattr(segments, "MOST_SECONDS", 1.0)
+    monkeypatch.setattr(runtime, "SIZING_SECONDS", 1.0)
+    code, _, error = run("loop.onnx", "loop.onnx", *QUICK)
+    assert code == 2
+    assert "(Loop), which may never end. Leave it out, or export it again." in error
+
+
+def test_the_cause_of_a_file_that_cannot_be_run_is_stated(run: Run) -> None:
+    made = onnx.ModelProto.FromString(pairs.base().SerializeToString())
+    made.ir_version = onnx.IR_VERSION
+    pairs.find(made, "/5/conv2/Conv").attribute.append(onnx.helper.make_attribute("nonsense", 1))
+    onnx.save(made, "odd.onnx")
+    code, _, error = run("odd.onnx", "odd.onnx", *QUICK)
+    assert code == 2
+    assert "onnxruntime_src" not in error
+    assert "nonsense" in error or "IR version" in error

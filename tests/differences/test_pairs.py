@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Set
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto
 
 from onnxspace.differences.result import ModelDiff
 from tests.differences.conftest import Compare
+from tests.helpers import diff_edits as edits
 from tests.helpers import diff_pairs as pairs
 
 Make = Callable[[ModelProto, Path], ModelProto]
@@ -168,7 +170,6 @@ def test_another_operator_in_a_nodes_place_departs(compare: Compare) -> None:
 
 def test_the_table_has_the_errors_of_the_outputs(compare: Compare) -> None:
     """Against ONNX Runtime's own outputs, by formulas in double precision."""
-    import numpy as np
     import onnxruntime
 
     import onnxspace as ox
@@ -188,3 +189,25 @@ def test_the_table_has_the_errors_of_the_outputs(compare: Compare) -> None:
     assert row.snr_db == pytest.approx(20 * np.log10(np.linalg.norm(values[0]) / np.linalg.norm(gap)), abs=0.01)
     cosine = (values[0] * values[1]).sum() / np.linalg.norm(values[0]) / np.linalg.norm(values[1])
     assert row.cosine == pytest.approx(cosine, abs=1e-6)
+
+
+def test_integers_of_pixels_and_numbers_are_the_same_images(tmp_path: Path) -> None:
+    """A quantised file that takes the integers themselves, against the float file whose range of pixels is not stated."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    import onnxspace as ox
+
+    new = edits.quantise_as(pairs.base(), tmp_path)
+    first = next(node for node in new.graph.node if "image" in node.input and node.op_type == "QuantizeLinear")
+    reader = next(node for node in new.graph.node if first.output[0] in node.input)
+    for name, value in (("step", np.array(2 / 255, np.float32)), ("centre", np.array(128, np.uint8))):
+        new.graph.initializer.append(numpy_helper.from_array(value, name))
+    reader.input[:] = ["image", "step", "centre"]
+    new.graph.node.remove(first)
+    new.graph.input[0].CopyFrom(helper.make_tensor_value_info("image", TensorProto.UINT8, [1, 3, pairs.SIZE, pairs.SIZE]))
+    onnx.save(pairs.base(), tmp_path / "old.onnx")
+    onnx.save(new, tmp_path / "new.onnx")
+    found = ox.diff(tmp_path / "old.onnx", tmp_path / "new.onnx", ox.Probes.generate(2, pairs.SIZE))
+    assert found.verdict == "rounding", found.summary
+    assert found.first is None
+    assert {group.status for group in found.groups} <= {"equal", "replaced", "added", "relaid"}

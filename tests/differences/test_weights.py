@@ -93,6 +93,46 @@ def test_a_bias_alone() -> None:
 
 def test_other_sizes() -> None:
     assert compare_weights(layer(ROWS), layer(ROWS[:, :20])).kind == "resized"
+    found = compare_weights(layer(ROWS), layer(np.concatenate([ROWS, 2 * ROWS[:3]])))
+    assert (found.outputs, found.inputs, found.kept) == ((24, 27), (30, 30), 24)
+
+
+@pytest.mark.parametrize("axis", ["output", "input", "both"])
+def test_permuted_and_trained_weights_state_both(axis: str) -> None:
+    rows, columns = np.random.default_rng(1).permutation(24), np.random.default_rng(2).permutation(30)
+    new = ROWS[rows] if axis != "input" else ROWS
+    new = new[:, columns] if axis != "output" else new
+    found = compare_weights(layer(ROWS), layer(new + 0.1 * np.random.default_rng(3).standard_normal(ROWS.shape)))
+    assert (found.kind, found.axis) == ("permuted_trained", axis)
+    assert found.remaining == pytest.approx(0.1, rel=0.1)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_unrelated_weights_are_no_permutation(seed: int) -> None:
+    for shape in ((24, 30), (8, 108), (64, 9), (20, 3)):
+        one, other = np.random.default_rng(seed).standard_normal((2, *shape))
+        assert compare_weights(layer(one), layer(other)).kind == "replaced"
+
+
+def test_shifted_weights_state_the_shift() -> None:
+    found = compare_weights(layer(ROWS), layer(ROWS + 1.5))
+    assert found.kind == "shifted"
+    assert found.shift == pytest.approx((1.5, 1.5), abs=1e-3)
+    noisy = compare_weights(layer(ROWS), layer(ROWS + 3 + 0.2 * RNG.standard_normal(ROWS.shape)))
+    assert noisy.kind == "trained"
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_additions_of_low_rank_state_it(rank: int) -> None:
+    added = 0.1 * RNG.standard_normal((24, rank)) @ RNG.standard_normal((rank, 30))
+    found = compare_weights(layer(ROWS), layer((ROWS + added).astype(np.float32)))
+    assert (found.kind, found.rank) == ("adapted", rank)
+
+
+def test_a_few_values_in_the_place_of_many_are_counted() -> None:
+    palette = np.quantile(ROWS, np.linspace(0.05, 0.95, 8))
+    found = compare_weights(layer(ROWS), layer(palette[np.abs(ROWS[..., None] - palette).argmin(-1)]))
+    assert (found.kind, found.levels) == ("clustered", 8)
 
 
 def test_one_layer_has_the_same_rows_whatever_operator_stores_it() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 
 from onnxspace.checking.verdict import Finding, Verdict
+from onnxspace.differences.precision import PrecisionLayer, PrecisionSweep
+from onnxspace.differences.result import Change, DiffModel, LayerRow, ModelDiff, Node, NodeGroup, OutputRow
 from onnxspace.evaluation import Evaluation, Table, evaluate
 from onnxspace.inputs.probes import Probes
 from onnxspace.report.explanation import Column, Explanation
@@ -123,6 +126,33 @@ def explanation() -> Explanation:
     )
 
 
+def model_diff(count: int = 3) -> ModelDiff:
+    """Of a layer more than outputs; the last one has no counterpart of its size."""
+    node = Node(HOSTILE, "Conv", computes=True)
+    models = [
+        DiffModel(name, f"{name}.onnx", "0" * 64, "torch", 17, count, count, 9, {"float32": count}) for name in ("old", HOSTILE)
+    ]
+    rows = [LayerRow(k, HOSTILE, f"t{k}", "Conv", "Conv", "equal", (3, 4), (3, 4), "float32", "float32") for k in range(count)]
+    rows[0] = replace(
+        rows[0], status="departs", max_error=0.5, relative_error=0.1, own_error=0.1, cosine=0.99, snr_db=20.0, old_range=(-1.0, 2.5),
+        new_range=(-1.5, 2.0), half_overflow=0.0, half_underflow=0.25, int8_saturated=0.125,
+    )  # fmt: skip
+    group = NodeGroup(
+        "departs", (node,), (node,), 0.1, 0.1, {"kind": "trained", "difference": 0.1}, settings=(("alpha", HOSTILE, "2"),)
+    )
+    changes = (Change("trained", f"Weights were trained further at {HOSTILE}.", (HOSTILE,)),)
+    return ModelDiff(
+        models[0], models[1], "differ", "The networks differ.", changes, group, (group,), tuple(rows), (OutputRow("y", "y", 0.5, 0.1),), PROBE,
+    )  # fmt: skip
+
+
+def precision_sweep(count: int = 3) -> PrecisionSweep:
+    """Of a model whose last layer is not finite where it is rounded."""
+    layers = [PrecisionLayer(name, "Conv", 0.01 * k, keep=False) for k, name in enumerate(name_models(count))]
+    layers[-1] = replace(layers[-1], alone=None, keep=True, stored="int8")
+    return PrecisionSweep(HOSTILE, "net.onnx", "int8", 0.05, tuple(layers), None, 0.04, 0.03, PROBE, "other")
+
+
 def probes(bands: int = 3) -> Probes:
     return Probes(HOSTILE, np.zeros((12, 16, 16, bands), np.uint8), ("2 files are not images.",))
 
@@ -133,4 +163,5 @@ def every() -> SimpleNamespace:
     return SimpleNamespace(
         affinity=whole, ranking=whole.rank("a"), certainty=certainty(), ratings=ratings(), layers=layer_table(),
         finetuned=finetuned(), evaluation=evaluation(), table=tables()[0], verdict=verdict(), explanation=explanation(), probes=probes(),
+        diff=model_diff(), precision=precision_sweep(),
     )  # fmt: skip

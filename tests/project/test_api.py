@@ -20,6 +20,7 @@ PUBLIC = [
     "OnnxspaceError",
     "Options",
     "Photos",
+    "PrecisionSweep",
     "Probes",
     "Ratings",
     "Space",
@@ -35,6 +36,7 @@ PUBLIC = [
     "rank_finetuned",
     "rate",
     "score",
+    "sweep_precision",
     "to_torch",
 ]
 

@@ -87,6 +87,7 @@ COMPARING: list[tuple[str, ...]] = [
     ("layers", "a.onnx", "b.onnx", "--by", "cka", "--by", "predictivity", "--images", "4", "--quiet", "--json"),
     ("diff", "a.onnx", "b.onnx", *FEW),
     ("diff", "a.onnx", "a.onnx", *FEW),
+    ("diff", "a.onnx", "--precision", "int8", "--images", "3", "--quiet", "--json"),
     ("inspect", "a.onnx", "--json"),
     ("inspect", "a.onnx", "--support", "--json"),
     ("explain", "a.onnx", "labelled/x/0.png", "labelled/y/1.png", "--faithfulness", "--quiet", "--json"),

@@ -166,8 +166,25 @@ def test_layers_measures_and_verdicts_are_those_of_the_json() -> None:
     assert (rows[2]["limit"], rows[2]["kept"]) == (None, None)
 
 
+def test_layers_of_comparisons_are_those_of_the_json() -> None:
+    for found in (results.model_diff(), results.precision_sweep()):
+        frame, printed = found.to_dataframe(), json.loads(json.dumps(found.to_dict()))
+        rows = [
+            {name: list(cell) if isinstance(cell, tuple) else cell for name, cell in row.items()} for row in records_of(frame)
+        ]
+        assert pick(rows, *printed["layers"][0]) == printed["layers"]
+        assert len(rows) == 3
+
+
 def test_the_types_of_columns_do_not_depend_on_the_values() -> None:
-    for make in (results.ratings, results.finetuned, results.layer_table, results.certainty):
+    for make in (
+        results.ratings,
+        results.finetuned,
+        results.layer_table,
+        results.certainty,
+        results.model_diff,
+        results.precision_sweep,
+    ):
         assert make(1).to_dataframe().dtypes.equals(make(3).to_dataframe().dtypes)  # type: ignore[operator]
 
 

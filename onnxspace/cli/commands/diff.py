@@ -98,7 +98,12 @@ def diff(
     2: they could not be compared. A model may also be any source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
     if precision is not None:
-        return _advise(old, new, precision, keep_within, top, table, "json" if as_json else shown, quiet=quiet, **options)
+        if shown == "markdown":
+            raise click.UsageError("--precision prints text or JSON. Leave out --format markdown.")
+        rounded = None if new is None else _compare(old, new, quiet=quiet, **options)
+        swept = _sweep(old, precision, keep_within, rounded, quiet=quiet, **options)
+        _advise(swept, top, table, "json" if as_json else shown)
+        return 0
     if new is None or keep_within is not None:
         raise click.UsageError("Give two models to compare; --keep-within, and a single model, need --precision int8 or half.")
     found = _compare(old, new, quiet=quiet, **options)
@@ -130,15 +135,8 @@ def _compare(old: str, new: str, *, quiet: bool, **options: Any) -> ModelDiff:
         return diff(old, new, print_remarks(given, quiet=quiet), progress=bar, **options)
 
 
-def _advise(
-    old: str, new: str | None, precision: Precision, within: float | None, top: int, table: str | None, shown: str, *, quiet: bool,
-    **options: Any,
-) -> int:  # fmt: skip
-    """Print which layers should stay in float; with a second model, which of them it stores otherwise."""
-    if shown == "markdown":
-        raise click.UsageError("--precision prints text or JSON. Leave out --format markdown.")
-    found = None if new is None else _compare(old, new, quiet=quiet, **options)
-    swept = _sweep(old, precision, within, found, quiet=quiet, **options)
+def _advise(swept: PrecisionSweep, top: int, table: str | None, shown: str) -> None:
+    """Print which layers should stay in float, and write a table of them."""
     from onnxspace.cli.text.precision import precision_lines
     from onnxspace.storage.csv_text import format_csv
 
@@ -146,7 +144,6 @@ def _advise(
         names = ("name", "op", "alone", "keep", "stored")
         _write(table, format_csv([names, *([getattr(layer, name) for name in names] for layer in swept.layers)]))
     click.echo(json.dumps(swept.to_dict(), allow_nan=False) if shown == "json" else "\n".join(precision_lines(swept, top)))
-    return 0
 
 
 def _sweep(

@@ -10,20 +10,25 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from onnxspace.differences.child.segments import MOST_SECONDS
 from onnxspace.differences.child.sides import Feed, Side, read_side
 from onnxspace.errors import ModelError
+from onnxspace.model.constant_weights import MOST_STEPS
 from onnxspace.model.feeds import generate_feeds
 from onnxspace.model.image_groups import fill_group
 from onnxspace.model.image_input import dims
 from onnxspace.model.model import Model, open_model
 from onnxspace.model.network import Network
 from onnxspace.model.reader import read_model
-from onnxspace.model.runtime import run
+from onnxspace.model.runtime import Runner
 from onnxspace.workflows.requests import LocatedModel
 
 #: Where the range of pixels comes from if neither the file nor the user states it.
 _UNSTATED = ("guessed", "inferred")
 _LONGEST = 2**26
+#: The step and the zero of an image that is not rounded.
+_PLAIN = (1.0, 0.0)
+_TURNING = frozenset({"Transpose", "Reshape", "Identity", "Squeeze", "Unsqueeze"})
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,26 @@ def _share_pixels(old: Model, new: Model) -> tuple[Model, Model]:
 
 def _take_pixels(model: Model, donor: Model) -> Model:
     given = donor.preprocess
-    return replace(
-        model, preprocess=replace(model.preprocess, color=given.color, scale=given.scale, mean=given.mean, std=given.std)
-    )
+    step, zero = _find_step(donor) if _find_step(model) == _PLAIN else _PLAIN
+    mean = tuple(one + zero * deviation for one, deviation in zip(given.mean, given.std, strict=True))
+    std = tuple(deviation / step for deviation in given.std)
+    return replace(model, preprocess=replace(model.preprocess, color=given.color, scale=given.scale, mean=mean, std=std))
+
+
+def _find_step(model: Model) -> tuple[float, float]:
+    """The step between two integers of a model's image and the integer that stands for 0, where its first node makes numbers of them."""
+    graph, name, node = (model.file_network or model.network).graph, model.image.name, None
+    for _ in range(MOST_STEPS):
+        readers = [graph.nodes[i] for i in graph.consumers.get(name, [])]
+        if len(readers) != 1 or readers[0].op_type not in _TURNING:
+            node = next((one for one in readers if one.op_type == "DequantizeLinear" and len(readers) == 1), None)
+            break
+        name = readers[0].output[0]
+    scales = [] if node is None else [graph.constant(name) for name in node.input[1:] if name]
+    numbers = [float(one.reshape(-1)[0]) for one in scales if one is not None and one.size == 1]
+    if not numbers or len(numbers) < len(scales) or not numbers[0] > 0:
+        return _PLAIN
+    return numbers[0], numbers[1] if len(numbers) > 1 else 0.0
 
 
 def _make_feeds(opened: OpenedModel, model: Model, images: NDArray[np.uint8]) -> tuple[Feed, ...]:
@@ -117,7 +139,7 @@ def _make_random_feeds(old: OpenedModel, new: OpenedModel, count: int) -> list[t
 def _runs(one: OpenedModel, feed: Feed) -> bool:
     small = all(isinstance(value, np.ndarray) and value.size <= _LONGEST for value in feed.values())
     try:
-        return small and bool(run(one.network, feed))
+        return small and bool(Runner(one.network)(feed, MOST_SECONDS))
     except Exception:  # ONNX Runtime's errors share no base class; other sizes may do
         return False
 

@@ -16,6 +16,7 @@ from onnxspace.model.graph import Graph
 from onnxspace.model.network import Network
 from onnxspace.model.runtime import Runner
 from onnxspace.model.shapes import count_elements, infer_shapes
+from onnxspace.storage.printable import shorten
 
 Array = NDArray[Any]
 Feed = Mapping[str, Array]
@@ -24,6 +25,8 @@ Override = Callable[[str], Array]
 #: Nodes of a part, and bytes of the tensors that it computes.
 _MOST_NODES, _MOST_BYTES = 64, 2**27
 _OTHER = "__replaced"
+#: The most time for a part, what ONNX Runtime says where it is over, and the operators that may never end.
+MOST_SECONDS, _STOPPED, _LOOPS, _MOST_NAME = 60.0, "terminate flag", frozenset({"Loop", "Scan"}), 60
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class SegmentedRun:
             except (MemoryError, ModelError):
                 raise
             except Exception as error:  # ONNX Runtime's errors share no base class
+                if _STOPPED in str(error):
+                    raise ModelError(self._describe_stopped(start, stop)) from error
                 if stop == len(self.graph.nodes) or is_out_of_memory(error):
                     raise ModelError(
                         f"{self.path} can't be run by ONNX Runtime ({describe(error)}). Export it again."
@@ -86,11 +91,17 @@ class SegmentedRun:
         if (start, stop) not in self._parts:
             self._parts[start, stop] = self._load(start, stop, live)
         part = self._parts[start, stop]
-        values = part.runner({name: live[name] for name in part.reads}) if part.runner is not None else []
+        values = part.runner({name: live[name] for name in part.reads}, MOST_SECONDS) if part.runner is not None else []
         found = {name: np.asarray(value) for name, value in zip(part.gives, values, strict=True)}
         if any(isinstance(value, list | dict) or value is None for value in values):
             raise TypeError("a tensor between two parts is a sequence, or is missing")
         return found
+
+    def _describe_stopped(self, start: int, stop: int) -> str:
+        nodes = self.graph.nodes[start:stop]
+        loop = next((node for node in nodes if node.op_type in _LOOPS), nodes[0])
+        where = f"{shorten(loop.name or loop.output[0], _MOST_NAME)} ({loop.op_type})"
+        return f"{self.path} was stopped after {MOST_SECONDS:.0f} s near {where}, which may never end. Leave it out, or export it again."
 
     def _load(self, start: int, stop: int, live: Mapping[str, Array]) -> _Part:
         nodes = self.graph.nodes[start:stop]
@@ -107,7 +118,7 @@ class SegmentedRun:
         proto.graph.initializer.extend(self.graph.initializers[name] for name in stored)
         proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in gives)
         weights = {name: self.network.weights[name] for name in stored if name in self.network.weights}
-        return _Part(Runner(Network(proto, weights)) if gives else None, reads, tuple(gives))
+        return _Part(Runner(Network(proto, weights), frugal=True) if gives else None, reads, tuple(gives))
 
     def _name_of(self, name: str) -> str:
         return name + _OTHER if name in self.overridden else name

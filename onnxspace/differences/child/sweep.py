@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite
 from typing import Any
 
@@ -28,17 +28,18 @@ _MOST_LAYERS, _MOST_RETURNED = 2000, 24
 
 @dataclass(frozen=True)
 class _Trial:
-    """A network with switches, the inputs of images, and the outputs in float; `choosing` images are for the choice, the others for the test."""
+    """A network with switches, the inputs of images, and the outputs in float; images from `choosing` on are for the choice, those from `testing` on for the test."""
 
     runner: Runner
     feeds: Sequence[Mapping[str, NDArray[Any]]]
     outputs: Sequence[Outputs]
     layers: int
     choosing: int
+    testing: int
 
     def measure(self, rounded: Collection[int], *, test: bool = False) -> float:
         """|rounded − float| / |float| of the output that is furthest off, over the images of one purpose."""
-        places = range(self.choosing, len(self.feeds)) if test else range(self.choosing)
+        places = range(self.testing, len(self.feeds)) if test else range(self.choosing, self.testing)
         mask = np.isin(np.arange(self.layers), list(rounded))
         sums: dict[int, list[float]] = {}
         for place in places:
@@ -67,7 +68,8 @@ def sweep(request: Mapping[str, Any], advance: Advance) -> Mapping[str, Any]:
         raise ModelError(
             f"{side.path} has an operator set below 10, which has no rounding. Convert it with onnx.version_converter."
         )
-    signatures = measure_side(side, SegmentedRun(side.network, side.path, side.feeds[0], side.tensors), advance)
+    measured = replace(side, feeds=side.feeds[: _split(len(side.feeds))[0]])
+    signatures = measure_side(measured, SegmentedRun(side.network, side.path, side.feeds[0], side.tensors), advance)
     layers = find_switched(side.graph, signatures)
     if not 0 < len(layers) <= _MOST_LAYERS:
         raise ModelError(
@@ -84,7 +86,13 @@ def _prepare(side: Side, layers: Sequence[SwitchedLayer], precision: str) -> _Tr
         outputs = [runner({**feed, SWITCHES: none}) for feed in side.feeds]
     except Exception as error:  # ONNX Runtime's errors share no base class
         raise ModelError(f"{side.path} can't be run with rounded layers ({describe(error)}). Export it again.") from error
-    return _Trial(runner, side.feeds, outputs, len(layers), max(1, len(side.feeds) // 2))
+    return _Trial(runner, side.feeds, outputs, len(layers), *_split(len(side.feeds)))
+
+
+def _split(images: int) -> tuple[int, int]:
+    """The first image for the choice, and for the test: half of them are for the ranges of values."""
+    first = max(1, images // 2)
+    return first, first + max(1, (images - first) // 2)
 
 
 @dataclass(frozen=True)
@@ -127,7 +135,7 @@ def _describe(side: Side, layers: Sequence[SwitchedLayer], choice: _Choice, tria
         rows.append({"name": name, "op": node.op_type, "alone": _finite(choice.alone[k]), "keep": k in choice.kept})
     return {
         "layers": rows, "all": _finite(trial.measure(every, test=True)), "advised": _finite(trial.measure(rest, test=True)),
-        "chosen": _finite(trial.measure(rest)), "choosing": trial.choosing, "images": len(trial.feeds),
+        "chosen": _finite(trial.measure(rest)),
     }  # fmt: skip
 
 
