@@ -20,10 +20,10 @@ from onnxspace.storage.printable import make_printable, shorten
 _CELL, _LARGE_CELL, _FONTS = 0.17, 0.3, (7.0, 9.0)
 _FEW = 16
 #: Inches for names, titles and the legend.
-_NAMES, _ABOVE, _BELOW, _BETWEEN = 2.0, 0.75, 1.3, 0.35
+_NAMES, _ABOVE, _BELOW, _BETWEEN = 2.0, 0.75, 0.95, 0.35
 _LEAST = 2.8
 #: Inches of a character for each point of its size, about the widest of the font.
-_CHARACTER = 0.0092
+_CHARACTER = 0.0085
 _ROW = Line2D([], [], linestyle="", marker="o", markersize=4, markerfacecolor="white", markeredgecolor="black")
 _COLUMN = Line2D([], [], linestyle="", marker="s", markersize=9, markerfacecolor="none", markeredgecolor="black")
 
