@@ -8,10 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from onnxspace.attribution.grid_boxes import decode_boxes, select_level, split_levels
 from onnxspace.attribution.regions import draw_rectangle, project_mask
 from onnxspace.errors import AttributionError
 from onnxspace.inputs.targets import Rectangle, join_numbers
 from onnxspace.model.detections import BoxForm
+
+#: The share of boxes that have an area, of which raw values have a quarter.
+_LEAST_BOXES = 0.5
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,14 @@ def weigh_box(
     `values` are the outputs for one image, `choose` returns the class of a box from its scores, `resizing` is as in `find_cells`. Boxes
     of one overlap are taken by their order. Raises AttributionError where no box overlaps with it.
     """
+    size = (resizing[0].shape[1], resizing[1].shape[1])
     rows = _read_rows(form, values)
     wanted = _project_box(box, path, resizing)
-    corners = _to_corners(form, rows.boxes.double(), (resizing[0].shape[1], resizing[1].shape[1]))
+    if form.grids is None:
+        corners = _to_corners(form, rows.boxes.double(), size)
+        _check_corners(corners, path)
+    else:
+        corners = decode_boxes(form, rows.boxes, values, size)
     overlaps = _measure_overlaps(corners, wanted)
     if not len(overlaps) or float(overlaps.max()) <= 0:
         raise AttributionError(f"{path} finds no box that overlaps with {join_numbers(box)}. Give another --box.")
@@ -50,7 +59,7 @@ def weigh_box(
 
 @dataclass(frozen=True)
 class _Rows:
-    """Boxes [n, 4] and scores [n, classes]; `select` weights the value from which a score is read."""
+    """Boxes [n, 4], or values of them, and scores [n, classes]; `select` weights the value from which a score is read."""
 
     boxes: Tensor
     scores: Tensor
@@ -58,6 +67,10 @@ class _Rows:
 
 
 def _read_rows(form: BoxForm, values: Sequence[Tensor]) -> _Rows:
+    if form.grids is not None:
+        boxes, scores, factor = split_levels(form, values)
+        scores = scores if factor is None else (scores * factor[:, None]).clamp(min=0).sqrt()
+        return _Rows(boxes, scores, lambda outputs, place, number: select_level(form, outputs, place, number))
     if len(form.tensors) == 2:
         boxes, scores = values[0].reshape(-1, 4), values[1].reshape(-1, form.classes)
         return _Rows(boxes, scores, lambda outputs, place, number: _select_apart(form, outputs, place, number))
@@ -112,6 +125,15 @@ def _to_corners(form: BoxForm, boxes: Tensor, size: tuple[int, int]) -> Tensor:
         return scaled
     centre, half = scaled[:, :2], scaled[:, 2:] / 2
     return torch.cat([centre - half, centre + half], dim=1)
+
+
+def _check_corners(corners: Tensor, path: str) -> None:
+    """Raise AttributionError where most boxes have no area: raw values, which a program makes boxes of, are none."""
+    if len(corners) and float((corners[:, 2:] > corners[:, :2]).all(dim=1).double().mean()) < _LEAST_BOXES:
+        raise AttributionError(
+            f"{path}: most of its boxes have no width or height, so its output boxes holds raw values, of which another program makes "
+            "boxes. Explain one of its scores by --value scores[index]."
+        )
 
 
 def _measure_overlaps(boxes: Tensor, box: Tensor) -> Tensor:

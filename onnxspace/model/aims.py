@@ -52,7 +52,7 @@ class Aim:
 
     def name_class(self, number: int) -> str:
         """The name of a class, or its number in words."""
-        return self.names[number] if number < len(self.names) else f"class {number}"
+        return (self.names[number] if number < len(self.names) else "") or f"class {number}"
 
 
 def find_aim(model: Model, target: Target) -> Aim:

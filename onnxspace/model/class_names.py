@@ -58,8 +58,8 @@ def _parse_names(text: str) -> tuple[str, ...]:
         pass
     if text.lstrip().startswith("{"):
         return _order({key: one or other for key, one, other in _ENTRY.findall(text)})
-    parts = text.split("\n") if "\n" in text.strip() else text.strip("[]() ").split(",")
-    return _clean([part.strip(" '\"\t\r") for part in parts if part.strip()])
+    parts = text.rstrip("\r\n").split("\n") if "\n" in text.strip() else text.strip("[]() ").split(",")
+    return _clean([part.strip(" '\"\t\r") for part in parts])  # an empty name keeps its number
 
 
 def _order(found: Any) -> tuple[str, ...]:
@@ -76,8 +76,10 @@ def _order(found: Any) -> tuple[str, ...]:
 
 
 def _clean(names: Sequence[Any]) -> tuple[str, ...]:
-    """Names as texts of one line; none where one of them is something else, or where there is a single one."""
+    """Names as texts of one line, empty ones among them; none where one is something else, where all are empty, and of a single one."""
     if not 1 < len(names) <= _MOST_NAMES or not all(isinstance(name, str) for name in names):
+        return ()
+    if not any(name.strip() for name in names):
         return ()
     return tuple("".join(c if c.isprintable() else " " for c in name[:_LONGEST]).strip() for name in names)
 
@@ -91,6 +93,8 @@ def find_class(word: str, names: Sequence[str], count: int, path: str) -> int:
     1
     """
     held = names if len(names) == count else ()
+    if not word.strip():
+        raise ConfigError(f"{path}: --class is empty. {_describe_choice(word, names, held, count).capitalize()}")
     plain = [_simplify(name) for name in held]
     synonyms = [{_simplify(part) for part in name.split(",")} for name in held]
     exact = [k for k, name in enumerate(held) if name == word] or [k for k, name in enumerate(plain) if name == _simplify(word)]
@@ -108,9 +112,9 @@ def find_class(word: str, names: Sequence[str], count: int, path: str) -> int:
 
 def _describe_choice(word: str, names: Sequence[str], held: Sequence[str], count: int) -> str:
     if held:
-        return suggest(word, held)
+        return suggest(word, [name for name in held if name])
     why = f"its file names {len(names)}" if names else "its file names none"
-    return f"{why}, so give a number from 0 to {count - 1}."
+    return f"{why}, so give {f'a number from 0 to {count - 1}' if count > 1 else '0'}."
 
 
 def _simplify(name: str) -> str:

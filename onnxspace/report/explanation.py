@@ -140,8 +140,8 @@ def check_picture_path(
     path where no file can be written.
     """
     if target.suffix.lower() not in kinds:
-        names = " or ".join(KINDS[kind] for kind in kinds)
-        raise OutputError(f"{target} is not a name for a {names}. Name a file that ends in {' or '.join(kinds)} as {option}.")
+        names, endings = _join_or([KINDS[kind] for kind in kinds]), _join_or(kinds)
+        raise OutputError(f"{target} is not a name for a {names}. Name a file that ends in {endings} as {option}.")
     try:
         if target.exists() and any(path.exists() and path.samefile(target) for path in inputs):
             raise OutputError(f"{target} is one of the files that are read. Name another {option}.")

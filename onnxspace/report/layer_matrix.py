@@ -20,8 +20,10 @@ from onnxspace.storage.printable import make_printable, shorten
 _CELL, _LARGE_CELL, _FONTS = 0.17, 0.3, (7.0, 9.0)
 _FEW = 16
 #: Inches for names, titles and the legend.
-_NAMES, _ABOVE, _BELOW, _BETWEEN = 2.0, 0.75, 1.3, 0.35
+_NAMES, _ABOVE, _BELOW, _BETWEEN = 2.0, 0.75, 0.95, 0.35
 _LEAST = 2.8
+#: Inches of a character for each point of its size, about the widest of the font.
+_CHARACTER = 0.0085
 _ROW = Line2D([], [], linestyle="", marker="o", markersize=4, markerfacecolor="white", markeredgecolor="black")
 _COLUMN = Line2D([], [], linestyle="", marker="s", markersize=9, markerfacecolor="none", markeredgecolor="black")
 
@@ -31,14 +33,15 @@ def draw_layer_matrix(found: LayerMatrix, path: Path, kind: Literal["png", "svg"
     high, wide, count = len(found.source_layers), len(found.target_layers), len(found.scores)
     cell = _LARGE_CELL if max(high, wide) <= _FEW else _CELL
     sides = max(cell * wide, _LEAST), max(cell * high, 1.0)
-    width, height = _NAMES + count * (sides[0] + _BETWEEN), _ABOVE + sides[1] + _NAMES + _BELOW
+    font = _FONTS[1] if max(high, wide) <= _FEW else _FONTS[0]
+    names = shorten_layers([layer.tensor for layer in found.target_layers])
+    below = _BELOW + 0.2 + max(map(len, names)) * _CHARACTER * font
+    width, height = _NAMES + count * (sides[0] + _BETWEEN), _ABOVE + sides[1] + below
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    font = _FONTS[1] if max(high, wide) <= _FEW else _FONTS[0]
     for place, name in enumerate(found.scores):
         left = _NAMES + place * (sides[0] + _BETWEEN)
-        bottom = _BELOW + _NAMES
-        axes = figure.add_axes((left / width, bottom / height, sides[0] / width, sides[1] / height))
+        axes = figure.add_axes((left / width, below / height, sides[0] / width, sides[1] / height))
         bar = figure.add_axes((left / width, 0.62 / height, sides[0] / width, 0.12 / height))
         _draw_panel(figure, axes, bar, found, name)
         _name_axes(axes, found, font, first=place == 0)

@@ -65,6 +65,8 @@ _ROOM, _PAGE_ROOM = Room(32, 32, 256, "picture"), Room(64, 32, 400, "page")
 #: Images of an animation, which are one below the other.
 MAX_ANIMATED = 4
 Task = Literal["explain", "explain layers"]
+#: More than a worker explains of a model.
+_MOST_LAYERS = 64
 
 
 def explain(
@@ -253,6 +255,8 @@ class _ExplanationRun:
 
     def _read(self, found: Mapping[str, Any], name: str) -> None:
         layers = read_texts(found["layers"]) if self.task == "explain layers" else [""] * len(self.setups)
+        if not 0 < len(layers) <= _MOST_LAYERS:
+            raise ValueError("it has another number of layers")
         setups = self.setups if self.task == "explain" else [*self.setups] * len(layers)
         for setup, layer, file, words in zip(setups, layers, found["files"], found["captions"], strict=True):
             maps = load_array(find_file(self.folder, file), follow=False)

@@ -32,6 +32,8 @@ from onnxspace.workflows.requests import DescribedModel, read_texts, wrong_answe
 from onnxspace.workflows.session import READING_TASKS, ModelSession, find_file, open_session
 
 LayerScore = Literal["cka", "predictivity"]
+#: More than a worker finds: 64, and the tensors of the encoder.
+_MOST_LAYERS = 256
 
 
 def compare_layers(
@@ -120,12 +122,14 @@ def _read_side(session: ModelSession, model: DescribedModel, images: Path, folde
     found = session.compute("layer features", model, folder, lambda n: counter.advance(n, name), images=str(images.absolute()))
     try:
         form = ArrayForm("float32", len(map_array(images)))
+        if not 0 < len(found["layers"]) <= _MOST_LAYERS:
+            raise ValueError("it has another number of layers")
         files = tuple(find_file(folder, layer["file"]) for layer in found["layers"])
         for file in files:
             form.check(file)
         layers = tuple(_parse_layer(layer) for layer in found["layers"])
         numbers = [found[name] for name in ("skipped", "pooled")]
-        if not layers or not all(is_whole(number, 0, 2**31) for number in numbers):
+        if not all(is_whole(number, 0, 2**31) for number in numbers):
             raise ValueError("it has other fields")
         return _Side(name, layers, files, numbers[0], numbers[1], tuple(read_texts(found["warnings"])))
     except (KeyError, TypeError, ValueError, OSError) as error:

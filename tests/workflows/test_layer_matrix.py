@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,12 +19,14 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 import onnxspace as ox
-from onnxspace.errors import ConfigError
+from onnxspace.errors import ConfigError, ModelError
+from onnxspace.model.records import Candidate
 from onnxspace.report.layer_matrix import draw_layer_matrix
 from onnxspace.report.layer_names import shorten_layers
 from onnxspace.scores.layer_similarity import centre_similarities, compute_predictivity
 from onnxspace.scores.pairs.cka import cka
 from onnxspace.scores.pairs.predictivity import predictivity
+from onnxspace.workflows.child import reading_tasks
 from tests.helpers.commands import Run
 from tests.helpers.nets import Net, classifier, save
 
@@ -81,7 +86,7 @@ def test_cka_is_that_of_hooked_layers_by_the_definition(place: Path) -> None:
 def test_predictivity_is_that_of_the_score_on_hooked_layers(place: Path) -> None:
     found = [layer.astype(np.float32) for layer in hooked(0)]
     folds = np.arange(9) % 4
-    loads = [lambda x=x: x for x in found]  # type: ignore[misc]
+    loads = [partial(np.asarray, x) for x in found]
     plain = compute_predictivity(loads, loads, folds, lambda: None)
     from onnxspace.scores.pairs.predictivity import SourceFeatures, TargetOutputs
 
@@ -101,14 +106,15 @@ def test_a_network_and_its_permuted_copy_are_the_same_at_every_layer(place: Path
 @pytest.mark.parametrize("shape", [(5, 3), (12, 40), (30, 4, 6, 6)])
 def test_centred_similarities_give_the_score_of_pairs(shape: tuple[int, ...]) -> None:
     draw = np.random.default_rng(3)
-    a, b = draw.normal(size=shape).astype(np.float32), draw.normal(size=(shape[0], 7)).astype(np.float32) + 5
-    assert centre_similarities(a) @ centre_similarities(b) == pytest.approx(cka(a, b), abs=1e-9)
+    a, b = (draw.normal(size=form).astype(np.float32) + 5 for form in (shape, (shape[0], 7)))
+    product = float(np.dot(centre_similarities(a), centre_similarities(b)))
+    assert product == pytest.approx(cka(a, b), abs=1e-9)
 
 
 def test_a_constant_layer_has_no_value_and_is_named(tmp_path: Path) -> None:
     net = Net()
     x = net.add("Relu", net.conv("image", 3, 4, pads=[1] * 4))
-    x = net.add("Relu", net.add("Sub", net.conv(x, 4, 4, pads=[1] * 4), net.weight(np.float32([1e6]))))
+    x = net.add("Relu", net.add("Sub", net.conv(x, 4, 4, pads=[1] * 4), net.weight(np.array([1e6], np.float32))))
     x = net.add("Flatten", net.add("GlobalAveragePool", x))
     path = save(net.model([net.dense(x, 4, 3)]), tmp_path / "a.onnx")
     found = ox.compare_layers(path, save(classifier(), tmp_path / "b.onnx"), PROBES, by=["cka", "predictivity"])
@@ -126,7 +132,7 @@ def test_layers_are_computed_in_groups_as_they_are_at_once(place: Path, monkeypa
     groups: list[list[int]] = []
     group = layer_features._group
 
-    def watch(layers: list[layer_features.Candidate]) -> list[tuple[list[int], int]]:
+    def watch(layers: list[Candidate]) -> list[tuple[list[int], int]]:
         found = list(group(layers))
         groups.extend(places for places, _ in found)
         return found
@@ -174,6 +180,32 @@ def test_the_library_refuses_other_scores(place: Path) -> None:
     for by in ((), ("rsa",)):
         with pytest.raises(ConfigError, match="cka"):
             ox.compare_layers("a.onnx", "b.onnx", PROBES, by=by)  # type: ignore[arg-type]
+
+
+WRONG: dict[str, Callable[[dict[str, Any], Path], object]] = {
+    "a file elsewhere": lambda found, _: found["layers"][0].update(file="../0/layer-0.npy"),
+    "no layer": lambda found, _: found["layers"].clear(),
+    "very many layers": lambda found, _: found["layers"].extend(found["layers"] * 100),
+    "another type": lambda found, folder: np.save(folder / found["layers"][0]["file"], np.zeros((9, 3))),
+    "fewer images": lambda found, folder: np.save(folder / found["layers"][0]["file"], np.zeros((8, 3), np.float32)),
+    "a negative size": lambda found, _: found["layers"][0].update(shape=[-1]),
+    "no share": lambda found, _: found["layers"][0].update(share_below="all"),
+    "no warnings": lambda found, _: found.pop("warnings"),
+}
+
+
+@pytest.mark.parametrize("change", WRONG)
+def test_a_worker_that_a_model_has_taken_over_is_a_sentence(place: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    honest = reading_tasks.TASKS["layer features"]
+
+    def answer(request: Mapping[str, Any], advance: Callable[[int], None]) -> Mapping[str, Any]:
+        found: dict[str, Any] = json.loads(json.dumps(honest(request, advance)))
+        WRONG[change](found, Path(request["folder"]))
+        return found
+
+    monkeypatch.setitem(reading_tasks.TASKS, "layer features", answer)
+    with pytest.raises(ModelError, match=r"a\.onnx ended the process that read it"):
+        ox.compare_layers("a.onnx", "b.onnx", PROBES)
 
 
 def test_results_are_shown(place: Path) -> None:

@@ -115,11 +115,16 @@ class LayerExplanation:
 
 
 def _find_layers_with_positions(model: Model, tensors: Sequence[str], last: str) -> tuple[dict[str, Grid], int]:
-    """Layers below `tensors` that have positions in the image, with `last` in front of those above it, and how many are skipped."""
+    """Layers below `tensors` that have positions in the image, up to `last`, and how many are skipped.
+
+    Above it, in a transformer, the class token alone reaches the output, and no gradient the positions.
+    """
     trunk, graph = Trunk(model), model.graph
     below = graph.ancestors_of(tensors)
     names = [one.tensor for one in choose_layers(trunk, find_encoder(model), most=10**6).layers]
-    names = [name for name in dict.fromkeys([*names, last]) if graph.producer[name] in below and name not in tensors]
+    end = graph.producer[last]
+    names = [n for n in dict.fromkeys([*names, last]) if graph.producer[n] in below and graph.producer[n] <= end]
+    names = [name for name in names if name not in tensors]
     shapes = measure_tensors(model, names)
     grids = {name: find_activation_grid(shapes[name], model.preprocess) for name in names}
     found = sorted((name for name in names if grids[name] is not None), key=lambda name: graph.producer[name])
