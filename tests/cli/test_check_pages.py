@@ -28,7 +28,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_failing_check_has_a_page_that_its_report_names(run: Run, place: Path) -> None:
     code, out, _ = run("new.onnx", "same.onnx", "--against", "old.onnx", "--report", "page.html", *QUICK, "--json")
-    found = {one["name"]: one for one in json.loads(out)["artifacts"]}
+    found = {one["name"]: one for one in json.loads(out)["verdicts"]}
     assert code == 1
     assert (found["new"]["page"], found["same"]["page"]) == ("page-new.html", None)
     assert sorted(path.name for path in place.glob("*.html")) == ["page-new.html"]
