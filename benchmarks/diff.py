@@ -1,12 +1,17 @@
-"""What `onnxspace diff` takes for large networks: python -m benchmarks.diff
+"""What `onnxspace diff` takes for large networks: python -m benchmarks.diff [--only long] [--runs 5]
 
 Writes a network like ResNet-152 and one like ViT-B with random weights, each once as it is and once folded or with another operator
-set and one layer trained further, compares both in a process of its own, and prints seconds and memory. Needs 3 GB of disk.
+set and one layer trained further, compares both in a process of its own, and prints seconds and memory. `long` are forms of about 4,000
+nodes: normalisations written out, sizes computed in the graph, and constants not folded. Of the page of each comparison, its size is
+printed, and the time until a browser shows something and until all is there; that needs Playwright and Chromium. Needs 3 GB of disk.
 """
 
 from __future__ import annotations
 
+import argparse
 import resource
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -16,6 +21,23 @@ from pathlib import Path
 import onnx
 import torch
 from torch import nn
+
+
+class WrittenNorm(nn.BatchNorm2d):
+    """A batch normalisation as the formula that it is."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var, weight, bias = (
+            one[None, :, None, None] for one in (self.running_mean, self.running_var, self.weight, self.bias)
+        )
+        return (x - mean) / torch.sqrt(var + self.eps) * weight + bias
+
+
+def write_out(network: nn.Module) -> None:
+    """Replace all batch normalisations by written ones of the same values."""
+    for module in network.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = WrittenNorm
 
 
 class Bottleneck(nn.Module):
@@ -82,8 +104,8 @@ class Transformer(nn.Module):
         return self.head(self.norm(self.blocks(x))[:, 0])
 
 
-def write(network: nn.Module, path: Path, opset: int, *, folded: bool) -> None:
-    """Write a network by the exporter of TorchScript."""
+def write(network: nn.Module, path: Path, opset: int, *, folded: bool, sizes: bool = False) -> None:
+    """Write a network by the exporter of TorchScript; with `sizes`, the number of images is open, and computed in the graph."""
     mode = torch.onnx.TrainingMode.EVAL if folded else torch.onnx.TrainingMode.PRESERVE
     torch.onnx.export(
         network,
@@ -93,6 +115,8 @@ def write(network: nn.Module, path: Path, opset: int, *, folded: bool) -> None:
         opset_version=opset,
         do_constant_folding=folded,
         training=mode,
+        input_names=["image"],
+        dynamic_axes={"image": {0: "images"}} if sizes else None,
     )
 
 
@@ -103,10 +127,23 @@ def train(layer: nn.Module) -> None:
         weight += 0.1 * weight.std() * torch.randn_like(weight)
 
 
-def measure(old: Path, new: Path) -> str:
+def measure(old: Path, new: Path, page: Path) -> str:
     """Compare two files; the seconds, those of processors, the largest memory of a process so far, and what was found."""
     began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "onnxspace", "diff", str(old), str(new), "--top", "0", "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "onnxspace",
+        "diff",
+        str(old),
+        str(new),
+        "--top",
+        "0",
+        "--quiet",
+        "--no-maps",
+        "-o",
+        str(page),
+    ]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     seconds, usage = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = usage.ru_utime + usage.ru_stime - before.ru_utime - before.ru_stime
@@ -114,17 +151,61 @@ def measure(old: Path, new: Path) -> str:
     return f"{old.name} → {new.name}: {nodes} nodes, {seconds:.0f} s ({processor:.0f} s of processors), {usage.ru_maxrss / 2**20:.1f} GiB\n{found.stdout}{found.stderr}"
 
 
+def paint(page: Path, runs: int) -> str:
+    """The size of a page, and medians of the times of its first paint and until its script has run, each time in a new browser."""
+    from playwright.sync_api import sync_playwright
+
+    times = []
+    for _ in range(runs):
+        with sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            tab = browser.new_page(viewport={"width": 1280, "height": 900})
+            tab.goto(page.as_uri(), wait_until="commit")
+            tab.wait_for_selector("html[data-drawn=yes]", timeout=120_000)
+            first = tab.evaluate("Math.min(...performance.getEntriesByType('paint').map(entry => entry.startTime))")
+            times.append((first, tab.evaluate("performance.now()")))
+            browser.close()
+    first, drawn = (statistics.median(column) for column in zip(*times, strict=True))
+    return f"page {page.stat().st_size / 1e6:.2f} MB, first paint {first:.0f} ms, complete {drawn:.0f} ms"
+
+
+def compare(old: Path, new: Path, runs: int) -> None:
+    page = old.with_suffix(".html")
+    print(measure(old, new, page), flush=True)
+    print(paint(page, runs), flush=True)
+
+
+def compare_long(place: Path, runs: int) -> None:
+    """Forms of about 4,000 nodes, before and after a layer was trained further."""
+    for name, network, layer in (("resnet152", make_resnet(), "24.body.3"), ("vit_b", Transformer().eval(), "blocks.5.up")):
+        write_out(network)
+        write(network, place / f"{name}-long.onnx", 11, folded=False, sizes=True)
+        train(network.get_submodule(layer))
+        write(network, place / f"{name}-long-trained.onnx", 11, folded=False, sizes=True)
+        compare(place / f"{name}-long.onnx", place / f"{name}-long-trained.onnx", runs)
+
+
+def compare_plain(place: Path, runs: int) -> None:
+    """Forms as exporters write them, against folded ones of another operator set."""
+    for name, network, layer in (("resnet152", make_resnet(), "24.body.3"), ("vit_b", Transformer().eval(), "blocks.5.up")):
+        write(network, place / f"{name}.onnx", 13, folded=False)
+        write(network, place / f"{name}-folded.onnx", 17, folded=True)
+        train(network.get_submodule(layer))
+        write(network, place / f"{name}-trained.onnx", 17, folded=True)
+        for other in ("folded", "trained"):
+            compare(place / f"{name}.onnx", place / f"{name}-{other}.onnx", runs)
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=("plain", "long"), help="the forms to compare; all")
+    parser.add_argument("--runs", type=int, default=5, help="browsers that open each page")
+    given = parser.parse_args()
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        for name, network, layer in (("resnet152", make_resnet(), "24.body.3"), ("vit_b", Transformer().eval(), "blocks.5.up")):
-            write(network, place / f"{name}.onnx", 13, folded=False)
-            write(network, place / f"{name}-folded.onnx", 17, folded=True)
-            train(network.get_submodule(layer))
-            write(network, place / f"{name}-trained.onnx", 17, folded=True)
-            for other in ("folded", "trained"):
-                print(measure(place / f"{name}.onnx", place / f"{name}-{other}.onnx"), flush=True)
+        for name, run in (("plain", compare_plain), ("long", compare_long)):
+            if given.only in (None, name):
+                run(Path(folder), given.runs)
 
 
 if __name__ == "__main__":

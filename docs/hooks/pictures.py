@@ -79,6 +79,19 @@ def draw_class_maps(place: Path) -> None:
     save(Image.open(place / "classes.png"), DOCS / "pictures/class_maps.png", 900)
 
 
+def draw_diff(place: Path) -> None:
+    """Both graphs of two networks side by side, after a step to the first change."""
+    run(place, "diff", "models/shapes-torch.onnx", "models/edges-torch.onnx", "-o", "diff.html")
+    with open_browser() as browser:
+        tab = browser.new_context(viewport={"width": 1240, "height": 860}).new_page()
+        tab.goto((place / "diff.html").as_uri())
+        tab.wait_for_selector(_DRAWN, timeout=120_000)
+        tab.click("#next")
+        tab.evaluate("document.querySelector('#graphs').scrollIntoView()")
+        tab.wait_for_timeout(500)
+        save(Image.open(io.BytesIO(tab.screenshot())), DOCS / "pictures/diff.png", 1240)
+
+
 def draw_check(place: Path) -> None:
     """The images on which a fine-tuned network looks at other things than the one that it started from."""
     given = ("models/colour-torch.onnx", "--against", "models/shapes-torch.onnx", "--probe", "photos")
@@ -131,13 +144,13 @@ def save(picture: Image.Image, path: Path, width: int) -> None:
 
 
 def main() -> None:
-    names = ("maps", "class_maps", "check", *SHOTS)
+    names = ("maps", "class_maps", "check", "diff", *SHOTS)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="pictures to draw; all")
     chosen = parser.parse_args().only
     shots = {name: shot for name, shot in SHOTS.items() if name in chosen}
     with workplace() as place:
-        for name, draw in (("maps", draw_maps), ("class_maps", draw_class_maps), ("check", draw_check)):
+        for name, draw in (("maps", draw_maps), ("class_maps", draw_class_maps), ("check", draw_check), ("diff", draw_diff)):
             if name in chosen:
                 draw(place)
         if shots:

@@ -151,6 +151,7 @@ def details(verdict: Verdict) -> str:
     lines += [f"Why: {reason}" for reason in verdict.reasons]
     lines += [f"First different layer: {verdict.layer}"] if verdict.layer else []
     lines += [f"Maps differ on {name}: cosine {cosine:.3f}" for _, name, cosine in verdict.images]
+    lines += [f"Both graphs side by side: {verdict.page}"] if verdict.page else []
     return "\n".join([*lines, *(f"File: {change}" for change in verdict.changes)])
 
 

@@ -63,7 +63,8 @@ class Verdict:
 
     `measures` are metrics by name, `findings` those with a limit, `missing` says why others have no value. `changes` are
     sentences on the files, `reasons` on the difference, the most likely first; `layer` describes the first different layer;
-    `images` are index and name of the images whose maps differ most, and the cosine of these maps. `seconds` is the time taken.
+    `images` are index and name of the images whose maps differ most, and the cosine of these maps, `picture` the file in which they are
+    drawn; `page` is that of `diff` on both graphs. `seconds` is the time taken.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Verdict:
     layer: str | None = None
     images: tuple[tuple[int, str, float], ...] = ()
     picture: str | None = None
+    page: str | None = None
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
 
@@ -134,7 +136,7 @@ class Verdict:
             "findings": [{**vars(finding), "words": finding.words} for finding in self.findings],
             "missing": dict(self.missing), "changes": list(self.changes), "reasons": list(self.reasons), "layer": self.layer,
             "images": [{"index": i, "name": name, "cosine": cosine} for i, name, cosine in self.images],
-            "picture": self.picture, "warnings": list(self.warnings), "seconds": round(self.seconds, 3),
+            "picture": self.picture, "page": self.page, "warnings": list(self.warnings), "seconds": round(self.seconds, 3),
         }  # fmt: skip
 
 

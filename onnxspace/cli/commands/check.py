@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxspace.cli.check_pages import PageRequest, check_pages, write_pages
 from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
     METHOD_HELP,
@@ -44,6 +46,7 @@ class _Options:
     bounds: str | None
     config: str | None
     pictures: str | None
+    report: str | None
     device: Any
     threads: int | None
     stated: StatedPixels
@@ -106,6 +109,11 @@ class _Options:
 )
 @click.option("--pictures", metavar="DIR", help="Draw the images whose maps differ most.")
 @click.option(
+    "--report",
+    metavar="FILE.html",
+    help="Write a page on both graphs, as diff does, if a model is not as its baseline, a model.",
+)
+@click.option(
     "--format",
     "formats",
     multiple=True,
@@ -136,6 +144,10 @@ def check(
     _check_forms(chosen.forms, calibrate)
     against = models[0] if calibrate and models and against is None else against
     plan, file = _make_plan(models, against, chosen, given)
+    if chosen.report is not None:
+        if update or calibrate:
+            raise click.UsageError("--report is of a check; leave out --update and --calibrate.")
+        check_pages(plan, chosen.report)
     if calibrate:
         return _calibrate(plan, chosen, allowed, file, quiet=quiet, as_json=shown == "json")
     from onnxspace.checking.run import check as run
@@ -162,6 +174,8 @@ def check(
                 progress=bar,
                 pixels=chosen.stated,
             )
+            if chosen.report is not None:
+                found = write_pages(plan, found, PageRequest(Path(chosen.report), allowed, chosen.stated, file), bar)
     _write_files(found, files)
     return _print_report(found, shown, quiet=quiet, update=update)
 

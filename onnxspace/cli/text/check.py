@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from onnxspace.checking.formats import count_outcomes
@@ -43,6 +44,18 @@ def _block(verdict: Verdict) -> Iterator[str]:
         yield from _wrap_reason(f"maps differ on {one_line(name)}: cosine {cosine:.3f}")
     if verdict.picture is not None:
         yield from _wrap_reason(f"picture: {one_line(verdict.picture)}")
+    if (graphs := _describe_graphs(verdict)) is not None:
+        yield from _wrap_reason(f"graphs: {graphs}")
+
+
+def _describe_graphs(verdict: Verdict) -> str | None:
+    """The page of both graphs, or the command that writes it where a layer was found that differs."""
+    if verdict.page is not None:
+        return one_line(verdict.page)
+    if verdict.outcome != "different" or verdict.layer is None:
+        return None
+    old, new = (quote(one_line(path)) for path in (verdict.against, verdict.path))
+    return f"side by side with onnxspace diff {old} {new} -o diff.html"
 
 
 def _wrap_reason(text: str) -> Iterator[str]:
