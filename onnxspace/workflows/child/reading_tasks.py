@@ -11,6 +11,7 @@ from onnxspace.errors import ModelError, OnnxspaceError, unexpected
 from onnxspace.model import describe
 from onnxspace.model.features import features_key, find_class_output, write_features
 from onnxspace.model.model import Model, open_model, rename_model
+from onnxspace.sandbox.memory import return_blocks
 from onnxspace.storage.regular_files import map_array
 from onnxspace.workflows.child.open import describe_prepared, reopen
 from onnxspace.workflows.requests import LocatedModel
@@ -35,6 +36,7 @@ def _write_features(request: Request, advance: Advance) -> Mapping[str, Any]:
     return {"file": file.name}
 
 
+@return_blocks()
 def _inspect(request: Request, _advance: Advance) -> Mapping[str, Any]:
     located = LocatedModel(**request["model"])
     try:
