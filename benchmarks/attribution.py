@@ -3,6 +3,7 @@
 `python benchmarks/attribution.py` prints a table and writes it to docs/attribution-speed.md; `--only resnet50` and
 `--rounds 3` make it shorter. Networks come from timm with random weights, exported at opset 17, and explain the sum of
 their pooled features. Peers: captum, zennit, plain Torch, ONNX Runtime. Needs `pip install timm captum zennit`.
+`--large` measures one large image instead, see `benchmarks/large.py`; `--width 4` does so with a quarter of the channels.
 """
 
 from __future__ import annotations
@@ -228,7 +229,15 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--memory", choices=("ours", "captum"))
     parser.add_argument("--file", type=Path)
+    parser.add_argument("--large", action="store_true")
+    parser.add_argument("--width", type=int, default=1, help="with --large: divides the numbers of channels")
     chosen = parser.parse_args()
+    if chosen.large:
+        from large import show_large
+
+        with tempfile.TemporaryDirectory() as folder:
+            show_large(Path(folder), chosen.rounds, chosen.width)
+        return
     if chosen.memory:
         print(memory_of(chosen.only, chosen.memory, chosen.file))
         return

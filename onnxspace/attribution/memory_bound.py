@@ -25,6 +25,8 @@ from onnxspace.sandbox.memory import LARGE_BLOCKS, SMALL_BLOCKS, count_free_memo
 
 #: The most that rules keep, in sizes of all activations: a graph that has room for so many is not measured.
 _MOST_KEPT = 4
+#: An estimate may exceed what a pass takes by so much; a pass that does not fit after all fails with a sentence.
+_LEEWAY = 1.25
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,10 @@ def fit_memory(explainer: Explainer, images: NDArray[Any], size: int, activation
     passes = _count_passes(explainer.network.graph)
     profile, room = _measure(explainer, graph, images), _count_room(explainer.device) // passes
     plan = plan_segments(profile, room)
-    if plan.peak > room:
+    if plan.peak > _LEEWAY * room:
         raise AttributionError(_describe(explainer, passes * plan.peak, passes * room))
     if not plan.recomputes:
-        return Fit(explainer, min(size, room // plan.peak * explainer.images_at_once))
+        return Fit(explainer, min(size, max(1, room // plan.peak) * explainer.images_at_once))
     segmented = SegmentedGraph(graph, profile.units, plan.segments)
     return Fit(_replace_graph(explainer, segmented), explainer.images_at_once)
 

@@ -20,7 +20,6 @@ from queue import Empty, SimpleQueue
 from typing import Any, BinaryIO, NoReturn
 
 from onnxspace.sandbox.limits import Limits
-from onnxspace.sandbox.memory import SMALL_BLOCKS, keep_blocks
 from onnxspace.sandbox.process import describe_shortage
 
 #: A function that carries out a request; it may call its second argument with numbers of finished images.
@@ -56,7 +55,6 @@ def main(arguments: list[str]) -> None:
     with silence_libraries():
         while (line := _next(requests)) is not None:
             limit_processor(cpu)
-            keep_blocks(SMALL_BLOCKS)
             write_line(answers, {"answer": carry_out(table, json.loads(line), limits, advance)})
             modules = collect_garbage(modules)
 

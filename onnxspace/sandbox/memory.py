@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from onnxspace.sandbox.processors import list_groups
 _GROUPS, _PROCESS, _MACHINE = Path("/sys/fs/cgroup"), Path("/proc/self"), Path("/proc/meminfo")
 #: Names of the files of a control group that say what it may take and what it takes, by version.
 _FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
-#: Bytes that libraries reserve for threads and buffers, and do not touch; a limit counts them.
-_RESERVED = 2**28
+#: Bytes that are left free for threads and small objects.
+_RESERVED = 2**26
 #: Parameters of GNU's C library: the size from which blocks are given back when they are freed, and the free memory at its end that is.
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 #: Sizes for `keep_blocks`: where memory is plentiful, which is the library's own upper bound, and where it is not.
@@ -27,22 +27,26 @@ def count_free_memory(groups: Path = _GROUPS, process: Path = _PROCESS, machine:
     That is the least of what its own limit leaves (that of a worker, or else half of the machine's memory), what its control groups
     leave, and what is free on the machine. The arguments are where the system tells it.
     """
-    taken = _read_sizes(process / "status").get("VmRSS", 0)
-    left = [_find_limit() - taken - _RESERVED, *_list_groups_left(groups, process / "cgroup")]
+    left = [_count_own(_read_sizes(process / "status")), *_list_groups_left(groups, process / "cgroup")]
     if (free := _read_sizes(machine).get("MemAvailable")) is not None:
         left.append(free)
-    return max(0, min(left))
+    return max(0, min(left) - _RESERVED)
 
 
-def _find_limit() -> int:
-    """The limit of this process, as a worker has one, or else that of workers on this machine."""
+def _count_own(sizes: Mapping[str, int]) -> int:
+    """What the limit of this process leaves: of data, touched or not, where a worker has one; or else of what it has touched."""
+    limit = _find_limit()
+    return machine_limits().memory - sizes.get("VmRSS", 0) if limit is None else limit - sizes.get("VmData", 0)
+
+
+def _find_limit() -> int | None:
+    """The limit on data of this process, as a worker has one."""
     with suppress(ImportError, AttributeError, ValueError, OSError):  # Windows has no such limits
         import resource
 
         limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
-        if limit != resource.RLIM_INFINITY:
-            return limit
-    return machine_limits().memory
+        return None if limit == resource.RLIM_INFINITY else limit
+    return None
 
 
 def _list_groups_left(groups: Path, own: Path) -> Iterator[int]:

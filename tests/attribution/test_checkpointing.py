@@ -20,10 +20,12 @@ from onnxspace.attribution.explainer import Explainer, make_explainer
 from onnxspace.attribution.gradients import Batch
 from onnxspace.attribution.subject import find_subject
 from onnxspace.inputs.config import ModelOptions
+from onnxspace.inputs.execution import Compute
 from onnxspace.inputs.methods import METHODS, Method, Options
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.model import Model, open_model
 from onnxspace.torchgraph.encoder_graph import EncoderGraph, convert
+from onnxspace.workflows.child.layer_maps import explain_layers
 from tests.helpers.nets import Net, save
 from tests.helpers.noise import probes
 
@@ -147,6 +149,25 @@ def test_maps_of_activations_are_equal_to_the_byte(method: Method) -> None:
     profile = profile_graph(explainer.network.graph, batch.values)  # type: ignore[arg-type]
     again = segmented(explainer, profile, cut_everywhere(profile)).compute_maps(batch).maps
     assert torch.equal(again, explainer.compute_maps(batch).maps)
+
+
+def test_maps_in_half_precision_are_equal_to_the_byte() -> None:
+    explainer, batch = prepare("skips", "lrp-gamma")
+    half = replace(explainer, compute=Compute("cpu", precision="bf16"))
+    profile = profile_graph(explainer.network.graph, batch.values)  # type: ignore[arg-type]
+    again = segmented(half, profile, cut_everywhere(profile)).compute_maps(batch).maps
+    assert torch.equal(again, half.compute_maps(batch).maps)
+    assert not torch.equal(again, explainer.compute_maps(batch).maps)
+
+
+def test_several_backward_passes_through_one_graph_are_equal_to_the_byte() -> None:
+    explainer, batch = prepare("skips", "elrp")
+    profile = profile_graph(explainer.network.graph, batch.values)  # type: ignore[arg-type]
+    images = probes(3, SIZE).images
+    plain = list(explain_layers(explainer, images))
+    again = list(explain_layers(segmented(explainer, profile, cut_everywhere(profile)), images))
+    assert len(plain) == len(again) > 1
+    assert all(np.array_equal(one.maps, other.maps) for one, other in zip(plain, again, strict=True))
 
 
 def count_kept(graph: Callable[[Tensor], Any], values: Tensor) -> int:

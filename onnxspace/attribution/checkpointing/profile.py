@@ -91,7 +91,8 @@ class _Profiler:
 
     def _compute(self, node: fx.Node) -> _Step:
         step, kept = _Step(node), list[torch.UntypedStorage]()
-        args, named = (fx.map_arg(given, self.values.__getitem__) for given in (node.args, node.kwargs))
+        args = fx.map_arg(node.args, self.values.__getitem__)
+        named: dict[str, Any] = {key: fx.map_arg(given, self.values.__getitem__) for key, given in node.kwargs.items()}
         start = time.perf_counter()
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.untyped_storage()), _refuse):
             call = module_of(self.graph, node) if node.op == "call_module" else node.target

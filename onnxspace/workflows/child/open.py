@@ -16,6 +16,7 @@ from onnxspace.model.encoder import ENOUGH_BELOW, Encoder, Trunk, find_encoder
 from onnxspace.model.labels import read_labels
 from onnxspace.model.model import Model, model_key, open_model, rename_model
 from onnxspace.model.weight_layers import sketch_weights
+from onnxspace.sandbox.memory import return_blocks
 from onnxspace.similarity.records import ModelRecord
 from onnxspace.workflows.requests import LocatedModel, locate_model
 
@@ -43,6 +44,7 @@ def prepare_model(path: Path, name: str, encoder: str | None, config: Config) ->
     return prepare_located(locate_model(path, name, encoder, config))
 
 
+@return_blocks()
 def prepare_located(located: LocatedModel) -> PreparedModel:
     """Open a model and find its encoder. Raises ModelError, ConfigError."""
     model = rename_model(open_model(located.file, located.encoder, located.model_options()), located.name)

@@ -12,6 +12,7 @@ from onnxspace.model import describe
 from onnxspace.model.features import features_key, find_class_output, write_features
 from onnxspace.model.model import Model, open_model, rename_model
 from onnxspace.sandbox.peak_memory import take_peak_memory
+from onnxspace.sandbox.memory import return_blocks
 from onnxspace.storage.regular_files import map_array
 from onnxspace.workflows.child.layer_features import write_layers
 from onnxspace.workflows.child.open import describe_prepared, reopen
@@ -42,6 +43,7 @@ def _write_layers(request: Request, advance: Advance) -> Mapping[str, Any]:
     return write_layers(model, map_array(request["images"]), Path(request["folder"]), advance)
 
 
+@return_blocks()
 def _inspect(request: Request, _advance: Advance) -> Mapping[str, Any]:
     located = LocatedModel(**request["model"])
     try:
