@@ -88,9 +88,8 @@ def fold_sizes(graph: GraphModule, shape: Sequence[int]) -> None:
     sized = _find_sized(graph)
     if not sized or not all(isinstance(size, int) for size in shape):
         return
-    try:
-        found = [_Shapes(graph, sized).run_with(count, shape) for count in _COUNTS]
-    except Exception:  # operators that need values, or a graph that takes one image at a time
+    found = _compute_sizes(graph, sized, shape)
+    if not found:
         return
     for inner in (sized, []):  # the second round: within what the first one could not replace
         for node in [node for node in graph.graph.nodes if node in set(sized)]:
@@ -103,14 +102,30 @@ def fold_sizes(graph: GraphModule, shape: Sequence[int]) -> None:
 
 
 def _find_sized(graph: GraphModule) -> list[Node]:
-    """The nodes whose values depend on sizes of tensors and stored values alone, in the order of the graph."""
+    """The nodes whose values depend on sizes of tensors and on few stored values alone, in the order of the graph."""
     found: dict[Node, None] = {}
     for node in graph.graph.nodes:
         given = node.all_input_nodes
-        known = all(n in found or constant_value(graph, n) is not None for n in given) and any(n in found for n in given)
-        if operator_of(node) in _SIZES or (known and node.op != "output" and operator_of(node) not in _RANDOM):
+        known = node.op.startswith("call") and all(n in found or _is_small(graph, n) for n in given)
+        if operator_of(node) in _SIZES or (known and operator_of(node) not in _RANDOM):
             found[node] = None
-    return list(found)
+    return list(found) if any(operator_of(node) in _SIZES for node in found) else []
+
+
+def _compute_sizes(graph: GraphModule, sized: Sequence[Node], shape: Sequence[int]) -> list[dict[Node, Any]]:
+    """The values of all nodes for `_COUNTS` images, for one where the graph takes no other number; none where it needs data."""
+    found: list[dict[Node, Any]] = []
+    for count in _COUNTS:
+        try:
+            found.append(_Shapes(graph, sized).run_with(count, shape))
+        except Exception:  # Torch's errors on operators that need values, or on shapes that do not match
+            return found[:1]
+    return found
+
+
+def _is_small(graph: GraphModule, node: Node) -> bool:
+    value = constant_value(graph, node)
+    return value is not None and value.numel() <= _MOST
 
 
 class _Shapes(torch.fx.Interpreter):
