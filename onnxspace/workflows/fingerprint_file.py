@@ -8,7 +8,7 @@ from pathlib import Path
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import Config
-from onnxspace.inputs.execution import Announce, Compute, Device, Execution, Progress
+from onnxspace.inputs.execution import Announce, Compute, Device, Execution, Progress, require_one_precision
 from onnxspace.inputs.labels import Labels
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import list_encoders
@@ -44,7 +44,7 @@ def fingerprint_file(
     encoders, configuration = list_encoders(encoder), resolve_config(config, [Path(model)], pixels)
     resolve_settings([method], options)
     setup = Setup(probes, method, configure_options(method, options, configuration.rules))
-    execution = Execution.on(device, batch_size, progress, limits=limits, announce=announce)
+    execution = require_one_precision(Execution.on(device, batch_size, progress, limits=limits, announce=announce))
     protocol = setup.protocol(detail=choose_detail(probes, detail))
     explained = fingerprint(Path(model), protocol, setup, encoders, configuration, execution)
     found = choose_labels(drop_outputs(explained, keep=outputs), labels)
