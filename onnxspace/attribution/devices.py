@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -53,7 +53,7 @@ def configure_torch(compute: Compute) -> Iterator[None]:
             torch.use_deterministic_algorithms(strict, warn_only=warning)
 
 
-def autocast_for(compute: Compute, device: torch.device) -> torch.autocast:
+def autocast_for(compute: Compute, device: torch.device) -> AbstractContextManager[object]:
     """Return the context for computing products in half precision on `device`; it does nothing for other precisions."""
     dtype = _HALVES.get(compute.precision)
-    return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,9 @@ from onnxspace.inputs.rule_names import Rules
 from onnxspace.model.image_groups import fill_group
 from onnxspace.model.model import Model
 from onnxspace.torchgraph.encoder_graph import EncoderGraph
+
+#: Arguments of `torch.compile`. Batches have one size but for the last, so that a graph of its size is compiled, not one for any.
+COMPILER: dict[str, Any] = {"dynamic": False}
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ def make_explainer(
     ready = tune_graph(graph) if device.type == "cpu" else copy_graph(tune_graph(graph)).to(device)
     compute = compute or Compute()
     watched = subject is not None and subject.grid is not None  # a compiled graph returns tensors that nothing depends on
-    compiled = torch.compile(ready) if compute.compiled and not watched else ready
+    compiled = torch.compile(ready, **COMPILER) if compute.compiled and not watched else ready
     forward = compiled if model.group is None else GroupedForward(compiled, model.group, converted.image_axes)
     deviating = tuple(name in converted.encoder.deviations for name in converted.encoder.tensors)
     channel_axis = 1 if model.preprocess.layout == "NCHW" else 3

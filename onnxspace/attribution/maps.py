@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from onnxspace.attribution.devices import configure_torch, list_devices, resolve
 from onnxspace.attribution.explainer import Explainer, Maps, check_options, make_explainer
 from onnxspace.attribution.gradients import UNITS_AT_ONCE
 from onnxspace.attribution.memory_bound import fit_memory
+from onnxspace.attribution.precision import can_try, try_half
 from onnxspace.attribution.subject import Subject, find_subject
 from onnxspace.errors import AttributionError
 from onnxspace.inputs.execution import Compute, Device, Execution
@@ -62,13 +63,17 @@ def attribute(
 
 @dataclass(frozen=True)
 class Engines:
-    """A converted model on all devices that share the images (`explainers`, one per device), in batches of `size` images."""
+    """A converted model on all devices that share the images (`explainers`, one per device), in batches of `size` images.
+
+    `choice` says why the precision is what it is, where it was chosen by a measurement.
+    """
 
     model: Model
     setup: Setup
     explainers: Sequence[Explainer]
     size: int
     compute: Compute
+    choice: str = ""
 
     @property
     def path(self) -> str:
@@ -94,7 +99,7 @@ class Engines:
 
     def remarks(self, errors: Sequence[float]) -> tuple[str, ...]:
         """Return warnings about the maps, without the model's name; `errors` are the relative standard errors of estimated maps."""
-        return tuple(remarks_on(self.setup, self.fallback, errors))
+        return (*remarks_on(self.setup, self.fallback, errors), *((self.choice,) if self.choice else ()))
 
 
 def engines_for(
@@ -112,11 +117,33 @@ def engines_for(
     `execution` says, and activations are computed again in the backward pass. Raises ConfigError and ProbeError as `make_explainer`,
     AttributionError where one image does not fit.
     """
-    compute = resolve_compute(execution.compute)
+    compute, choice = resolve_compute(execution.compute), ""
+    if compute.precision == "auto":
+        compute, choice = _choose_precision(model, converted, setup, replace(execution, compute=compute), subject)
     each = [make_explainer(model, converted, setup, place, compute, gradients, subject) for place in list_devices(compute)]
     size = _choose_batch_size(converted, execution.batch_size, each[0])
     fits = [fit_memory(one, setup.probes.images, size, converted.bytes_per_image) for one in each]
-    return Engines(model, setup, [fit.explainer for fit in fits], min(fit.size for fit in fits), compute)
+    return Engines(model, setup, [fit.explainer for fit in fits], min(fit.size for fit in fits), compute, choice)
+
+
+def _choose_precision(
+    model: Model, converted: EncoderGraph, setup: Setup, execution: Execution, subject: Subject | None
+) -> tuple[Compute, str]:
+    """The precision that a measurement on the first device chooses, and why in one sentence."""
+    compute, place = execution.compute, list_devices(execution.compute)[0]
+    if not can_try(place):
+        return replace(compute, precision="float32"), "its maps are computed in float32: this GPU has no units for bf16."
+
+    def make(one: Compute) -> Explainer:
+        made = make_explainer(model, converted, setup, place, one, subject=subject)
+        return fit_memory(made, setup.probes.images, size, converted.bytes_per_image).explainer
+
+    with configure_torch(compute):
+        first = make_explainer(model, converted, setup, place, compute, subject=subject)
+        size = _choose_batch_size(converted, execution.batch_size, first)
+        size = fit_memory(first, setup.probes.images, size, converted.bytes_per_image).size
+        trial = try_half(make, compute, setup.probes.images, size)
+    return replace(compute, precision=trial.precision), trial.describe()
 
 
 def remarks_on(setup: Setup, fallback: Mapping[str, int], errors: Sequence[float]) -> Iterator[str]:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from onnxspace.errors import ConfigError
 from onnxspace.sandbox.limits import Limits, machine_limits, resolve_limits
 
 Device = Literal["auto", "cpu", "cuda"]
 DEVICES: tuple[Device, ...] = get_args(Device)
-Precision = Literal["float32", "tf32", "bf16", "fp16"]
+Precision = Literal["float32", "tf32", "bf16", "fp16", "auto"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 #: Bytes of maps held in memory at once while models are compared.
 DEFAULT_MEMORY = 2**30
@@ -33,7 +34,8 @@ class Compute:
     """Where and how maps are computed.
 
     `device` is `cpu`, `cuda` (all GPUs of the machine, which share the images) or `auto` (GPUs where there are any). `precision`
-    is that of products: `float32`, `tf32` (GPUs only), or half precision (`bf16`, `fp16`) with single-precision sums. With
+    is that of products: `float32`, `tf32` (GPUs only), or half precision (`bf16`, `fp16`) with single-precision sums;
+    `auto` measures bf16 for each model, and takes it where its maps are the same within a cosine of .995 and it is faster. With
     `deterministic`, results on a GPU are bit-identical from run to run, as they always are on a CPU. `compiled` compiles the graph
     with Torch first, which is not worthwhile on a CPU. `threads` is the number of threads on CPUs (0: as many as the process may
     use: its affinity, and no more than the quota of its container); the last bits of maps depend on it.
@@ -64,6 +66,12 @@ class Execution:
     limits: Limits = field(default_factory=machine_limits)
     announce: Announce | None = None
 
+    def __post_init__(self) -> None:
+        if self.cluster is not None and self.compute.precision == "auto":
+            raise ConfigError(
+                "--precision auto is measured on one machine, and the workers of --cluster could differ. Use float32 or bf16."
+            )
+
     @classmethod
     def on(
         cls, device: Compute | Device, batch_size: int | None = None, progress: Progress | None = None, *,
@@ -79,6 +87,15 @@ class Execution:
         """
         compute = device if isinstance(device, Compute) else Compute(device)
         return cls(compute, batch_size, memory, cluster, progress, resolve_limits(limits), announce)
+
+
+def require_one_precision(execution: Execution) -> Execution:
+    """Return `execution`, for maps that are kept and compared later. Raises ConfigError where precision is chosen for each model."""
+    if execution.compute.precision == "auto":
+        raise ConfigError(
+            "--precision auto chooses for each model, and what a space or a fingerprint holds is compared later. Use float32 or bf16."
+        )
+    return execution
 
 
 class Counter:

@@ -18,6 +18,7 @@ from onnxspace.model.graph import describe_node, domain_of, names_read_by
 from onnxspace.model.network import Network, separate_weights
 from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph.attributes import refuse_unlisted
+from onnxspace.torchgraph.host_values import store_host_values
 from onnxspace.torchgraph.registry import CONVERTERS, Node, schema_version, select_inputs
 
 #: Keys of the notes on nodes of a built graph: the ONNX tensor that one holds, and the position of the ONNX node that it is.
@@ -118,7 +119,10 @@ class Builder:
                 model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
         self._declare_inputs(node, model.graph)
         model.graph.input.extend(self._types.get(name) or onnx.ValueInfoProto(name=name) for name in captured)
-        return Builder(separate_weights(model), self.path).build()
+        body = Builder(separate_weights(model), self.path).build()
+        store_host_values(body)
+        body.recompile()
+        return body
 
     def _declare_inputs(self, node: onnx.NodeProto, body: onnx.GraphProto) -> None:
         """Declare the element types of a subgraph's inputs by its arguments, where the subgraph does not declare them."""

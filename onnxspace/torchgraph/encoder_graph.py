@@ -20,6 +20,7 @@ from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph import operators
 from onnxspace.torchgraph.build import build
 from onnxspace.torchgraph.canonical import canonicalise_verified
+from onnxspace.torchgraph.host_values import fold_sizes
 from onnxspace.torchgraph.normalise import normalise
 from onnxspace.torchgraph.verify import allow_noise, compute_reference, outputs_of, tolerance, verify
 from onnxspace.torchgraph.whole_model import to_torch
@@ -67,6 +68,8 @@ def convert(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = N
     feeds = [{name: values[i : i + at_once].astype(runtime.input_dtype(part))} for i in range(0, max(2, at_once), at_once)]
     graph = build(normal, model.path)
     complete = canonicalise_verified(graph, part, normal, feeds[0], model.path)
+    if model.group is None:
+        fold_sizes(graph, model.input_shape)
     widen = partial(allow_noise, part, feeds, expected, complete=complete)
     batchable = verify(graph, expected, values, tolerance(part.proto), model.path, widen, at_once)
     size = _activation_bytes(graph, torch.from_numpy(values[:at_once]))

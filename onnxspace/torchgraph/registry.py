@@ -16,7 +16,7 @@ from torch import Tensor, nn
 #: The type a converter returns: a module called with the node's inputs in order (None for an omitted one), that returns a
 #: tensor, or a tuple of tensors.
 TorchOperator = nn.Module
-_TAKES = "onnx_inputs_taken"
+_TAKES, _ON_HOST = "onnx_inputs_taken", "onnx_inputs_on_host"
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,29 @@ def torch_type(elem_type: int) -> torch.dtype:
     return torch.from_numpy(np.zeros((), dtype)).dtype
 
 
-def to_integers(tensor: Tensor) -> list[int]:
-    """The elements of an integer tensor, such as a shape, as a list."""
-    return [int(n) for n in tensor.reshape(-1).tolist()]
+#: Numbers that say how an operator computes, such as a shape: in Python where they are the same for all images, else a tensor.
+HostValue = Tensor | Sequence[float]
+
+
+def to_numbers(value: HostValue) -> list[float]:
+    """The elements of a tensor, or of a sequence, as a list of Python numbers; a tensor on a GPU is waited for."""
+    return list(value.reshape(-1).tolist() if isinstance(value, Tensor) else value)
+
+
+def to_integers(value: HostValue) -> list[int]:
+    """The elements of integers, such as a shape, as a list; a tensor on a GPU is waited for."""
+    return [n if isinstance(n, torch.SymInt) else int(n) for n in to_numbers(value)]
+
+
+def read_on_host(module: TorchOperator, *positions: int) -> TorchOperator:
+    """Mark the inputs of a module that it reads as Python numbers, and that it takes as lists of them too."""
+    setattr(module, _ON_HOST, positions)
+    return module
+
+
+def host_inputs(module: nn.Module) -> tuple[int, ...]:
+    """Positions of the inputs that `read_on_host` marked."""
+    return tuple(getattr(module, _ON_HOST, ()))
 
 
 def limit_inputs(module: TorchOperator, count: int) -> TorchOperator:

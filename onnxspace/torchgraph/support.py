@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import onnx
 import onnx.defs
@@ -26,6 +27,20 @@ from onnxspace.torchgraph.view import operator_from_name
 
 #: The newest opset that the table covers, so that a newer `onnx` does not change the page.
 LATEST = 28
+
+#: Operators that a GPU must be waited for: how much they compute, or what, depends on values.
+SYNCHRONISING: Mapping[str, str] = {
+    "Compress": "the size of its output is a number of true values",
+    "GroupQueryAttention": "lengths of sequences, where they are computed",
+    "If": "its condition, where it is computed",
+    "Loop": "its condition after every step",
+    "MaxRoiPool": "the corners of regions",
+    "NonMaxSuppression": "each box that is taken decides on the next",
+    "NonZero": "the size of its output is a number of values that are not zero",
+    "RoiAlign": "the image of each region",
+    "SplitToSequence": "the sizes of parts",
+    "Unique": "the size of its output is a number of distinct values",
+}
 
 
 def find_converter(operator: str, version: int, domain: str = "") -> Way:
@@ -100,6 +115,12 @@ def render_table() -> str:
     return "\n".join(lines)
 
 
+def render_synchronising() -> str:
+    """The operators of `SYNCHRONISING` with what they read, as a Markdown table."""
+    rows = [f"| {name} | {what} |" for name, what in sorted(SYNCHRONISING.items())]
+    return "\n".join(["| operator | what is read |", "|---|---|", *rows])
+
+
 def render_page() -> str:
     """The text of `docs/operators.md`."""
     return f"""# Operators
@@ -111,6 +132,12 @@ name when it lies below the encoder. Every converted graph is compared with ONNX
 Graphs of opsets 1 to 6, which ONNX Runtime does not run, are compared with their form in opset 7. Operators on blocks of channels
 (`com.microsoft.nchwc`), which ONNX Runtime writes for one kind of processor at its highest level of optimisation, are replaced by
 plain ones when a file is read; that needs a processor of the same kind.
+
+A GPU computes beside the program, and must be waited for where the program reads a value. Shapes, axes, counts and bounds that an
+operator takes as inputs are read when a graph is converted if they are stored or follow from sizes of tensors; what is computed from
+the image's values is read in every pass. These operators read values whatever their inputs are:
+
+{render_synchronising()}
 
 Rounding to integers passes gradients straight through. So does a Sign whose values are multiplied with weights and used for nothing
 else, as in binary networks, where its input lies between -1 and 1; any other Sign has a gradient of zero.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import Config
-from onnxspace.inputs.execution import Announce, Compute, Device, Execution, Progress
+from onnxspace.inputs.execution import Announce, Compute, Device, Execution, Progress, require_one_precision
 from onnxspace.inputs.labels import Labels
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, check_target, configure_options, resolve_settings
 from onnxspace.inputs.names import list_encoders
@@ -48,7 +48,7 @@ def fingerprint_file(
     asked = to_target(explained)
     check_target(method, asked)
     setup = Setup(probes, method, configure_options(method, options, configuration.rules), asked)
-    execution = Execution.on(device, batch_size, progress, limits=limits, announce=announce)
+    execution = require_one_precision(Execution.on(device, batch_size, progress, limits=limits, announce=announce))
     protocol = setup.protocol(detail=choose_detail(probes, detail))
     made = fingerprint(Path(model), protocol, setup, encoders, configuration, execution)
     found = choose_labels(drop_outputs(made, keep=outputs), labels)

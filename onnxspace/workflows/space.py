@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from onnxspace.errors import ConfigError, DamagedFileError, OnnxspaceError, SpaceError
 from onnxspace.exporters.discovery import is_model
 from onnxspace.inputs.config import Config, find_config
-from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress, Share
+from onnxspace.inputs.execution import (
+    DEFAULT_MEMORY,
+    Announce,
+    Compute,
+    Device,
+    Execution,
+    Progress,
+    Share,
+    require_one_precision,
+)
 from onnxspace.inputs.image_statistics import describe_images, rank_sets
 from onnxspace.inputs.labels import Labels, accept_labels, state_labels
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
@@ -255,7 +264,9 @@ class Space:
             if networks := [path for path in paths if not is_fingerprint(path)]:
                 from onnxspace.workflows.add_to_space import SpaceSink, add_models
 
-                execution = Execution.on(device, batch_size, progress, cluster=cluster, limits=limits, announce=announce)
+                execution = require_one_precision(
+                    Execution.on(device, batch_size, progress, cluster=cluster, limits=limits, announce=announce)
+                )
                 sink = SpaceSink(self.path, self.protocol, report, labels)
                 add_models(sink, self.probes(probes), networks, encoders, configuration, execution)
         except BaseException as error:
@@ -589,7 +600,11 @@ class Space:
         'a'
         """
         explaining = Explaining(
-            encoder, config, Execution.on(device, batch_size, progress, limits=limits, announce=announce), probes, pixels
+            encoder,
+            config,
+            require_one_precision(Execution.on(device, batch_size, progress, limits=limits, announce=announce)),
+            probes,
+            pixels,
         )
         target = self._find_target(model, explaining, warn)
         if by == "use":
@@ -624,7 +639,11 @@ class Space:
         ('a', 0.95)
         """
         explaining = Explaining(
-            encoder, config, Execution.on(device, batch_size, progress, limits=limits, announce=announce), probes, pixels
+            encoder,
+            config,
+            require_one_precision(Execution.on(device, batch_size, progress, limits=limits, announce=announce)),
+            probes,
+            pixels,
         )
         return self._rank_sources(self._find_target(model, explaining, warn), exact, warn)
 
@@ -686,7 +705,7 @@ class Space:
         >>> found, assumed, warnings = space.fingerprint("new.onnx", "new.fp")  # doctest: +SKIP
         """
         configuration = resolve_config(config, [Path(model)], pixels, whole=False)
-        execution = Execution.on(device, batch_size, progress, limits=limits, announce=announce)
+        execution = require_one_precision(Execution.on(device, batch_size, progress, limits=limits, announce=announce))
         explained = self._explain(Path(model), list_encoders(encoder), configuration, probes, execution)
         found = choose_labels(drop_outputs(explained, keep=outputs), labels)
         write_fingerprint(Path(output), found[0])

@@ -93,11 +93,11 @@ def _judged(case: Case) -> tuple[Outcome, str]:
     for inputs, outputs in case.data:
         try:
             with torch.no_grad():
-                found = graph(*[as_input(_plain(value)) for value in inputs])
+                found = graph(*[as_input(as_array(value)) for value in inputs])
         except Exception as error:
             return "refused", f"{type(error).__name__}: {error}"
         listed = to_arrays(list(found) if isinstance(found, tuple) else [found])
-        expected = to_arrays([_plain(value) for value in outputs])
+        expected = to_arrays([as_array(value) for value in outputs])
         if len(listed) != len(expected):
             return "wrong", f"{len(listed)} values, not {len(expected)}"
         for ours, theirs in zip(listed, expected, strict=True):
@@ -114,10 +114,10 @@ def _converted(case: Case) -> tuple[torch.fx.GraphModule, str]:
     except OnnxspaceError:
         if not case.data:
             raise
-        return to_torch(case.model, inputs=[_plain(value) for value in case.data[0][0]]), "with examples of its inputs"
+        return to_torch(case.model, inputs=[as_array(value) for value in case.data[0][0]]), "with examples of its inputs"
 
 
-def _plain(value: Any) -> Any:
+def as_array(value: Any) -> Any:
     """A stored value that the package keeps as a message, as an array."""
     return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
 

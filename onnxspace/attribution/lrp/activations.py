@@ -79,7 +79,8 @@ class RectifiedRatio(nn.Module):
 
     def forward(self, z: Tensor, *_bounds: Tensor | None) -> Tensor:
         if self.high is None:
-            return _RectifierFunction.apply(z, self.epsilon, self.in_place and z.requires_grad)  # type: ignore[no-any-return]
+            in_place = self.in_place and z.requires_grad and not torch.compiler.is_compiling()  # the compiler saves it itself
+            return _RectifierFunction.apply(z, self.epsilon, in_place)  # type: ignore[no-any-return]
         return _CappedRectifierFunction.apply(z, self.epsilon, self.high)  # type: ignore[no-any-return]
 
 

@@ -12,7 +12,7 @@ from onnxspace.torchgraph.operators.attention_heads import Window, join_heads, r
 from onnxspace.torchgraph.operators.fused_attention import PackedAttention
 from onnxspace.torchgraph.operators.rotary import rotate_pairs
 from onnxspace.torchgraph.operators.runtime_integer import IntegerProduct
-from onnxspace.torchgraph.registry import Node, TorchOperator, converter
+from onnxspace.torchgraph.registry import HostValue, Node, TorchOperator, converter, read_on_host, to_integers
 
 _MICROSOFT = "com.microsoft"
 _RUNTIME = (0, 1)  # 0 for a model that does not import the domain, which ONNX Runtime allows
@@ -68,12 +68,12 @@ class GroupedAttention(nn.Module):
 
     def forward(
         self, q: Tensor, k: Tensor | None = None, v: Tensor | None = None, past_key: Tensor | None = None,
-        past_value: Tensor | None = None, lengths: Tensor | None = None, total: Tensor | None = None,
+        past_value: Tensor | None = None, lengths: HostValue | None = None, total: HostValue | None = None,
         cos: Tensor | None = None, sin: Tensor | None = None, _positions: Tensor | None = None, bias: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         q, k, v = self._split(q, k, v)
-        past = 0 if total is None else int(total) - q.shape[2]
-        if lengths is not None and not bool((lengths == past + q.shape[2] - 1).all()):
+        past = 0 if total is None else to_integers(total)[0] - q.shape[2]
+        if lengths is not None and any(n != past + q.shape[2] - 1 for n in to_integers(lengths)):
             raise NotImplementedError("sequences of different lengths in GroupQueryAttention")
         if self.rotates and cos is not None and sin is not None:
             turn = Rotation(cos, sin, self.interleaved)
@@ -110,4 +110,4 @@ def group_query_attention(node: Node) -> TorchOperator:
     ]
     if odd or not node.get("causal", 1):
         raise NotImplementedError(f"{odd[0] if odd else 'no causal mask'} of GroupQueryAttention")
-    return GroupedAttention(node)
+    return read_on_host(GroupedAttention(node), 5, 6)

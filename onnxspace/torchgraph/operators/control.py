@@ -8,7 +8,16 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.registry import Node, TorchOperator, converter, torch_type
+from onnxspace.torchgraph.registry import (
+    HostValue,
+    Node,
+    TorchOperator,
+    converter,
+    read_on_host,
+    to_integers,
+    to_numbers,
+    torch_type,
+)
 
 _VERSIONS = (11, 13, 16, 19, 21, 23, 24, 25)
 
@@ -34,14 +43,14 @@ class If(nn.Module):
         super().__init__()
         self.then, self.otherwise = then, otherwise
 
-    def forward(self, condition: Tensor, *outside: Any) -> Any:
-        return self.then(*outside) if bool(condition.reshape(-1)[0]) else self.otherwise(*outside)
+    def forward(self, condition: HostValue, *outside: Any) -> Any:
+        return self.then(*outside) if bool(to_numbers(condition)[0]) else self.otherwise(*outside)
 
 
 @converter("If", 1, *_VERSIONS)
 def if_(node: Node) -> TorchOperator:
     """If."""
-    return If(node.body("then_branch"), node.body("else_branch"))
+    return read_on_host(If(node.body("then_branch"), node.body("else_branch")), 0)
 
 
 class EmptyOutput:
@@ -65,9 +74,9 @@ class Loop(nn.Module):
 
     def forward(self, *inputs: Any) -> Any:
         (trips, condition, *state), outside = _split_inputs(inputs, self.count)
-        limit = None if trips is None else int(trips.reshape(-1)[0])
+        limit = None if trips is None else to_integers(trips)[0]
         device = next((t.device for t in inputs if isinstance(t, Tensor)), torch.device("cpu"))
-        going = True if condition is None else bool(condition.reshape(-1)[0])
+        going = True if condition is None else bool(to_numbers(condition)[0])
         rows: list[list[Any]] = []
         while going and (limit is None or len(rows) < limit):
             step = torch.full([1] * self.ranks[0], len(rows), dtype=torch.int64, device=device)
@@ -87,7 +96,7 @@ def loop(node: Node) -> TorchOperator:
     carried = count - 2
     ranks = [len(value.type.tensor_type.shape.dim) for value in body.input[:2]]
     empty = [EmptyOutput(value) for value in body.output[1 + carried :]]
-    return Loop(node.body("body"), count, carried, (ranks[0], ranks[1]), empty)
+    return read_on_host(Loop(node.body("body"), count, carried, (ranks[0], ranks[1]), empty), 0, 1)
 
 
 def _body_graph(node: Node, name: str) -> onnx.GraphProto:

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from onnxspace.torchgraph.operators.windows import Window, pad_spatial, read_window
-from onnxspace.torchgraph.registry import Node, TorchOperator, converter
+from onnxspace.torchgraph.registry import HostValue, Node, TorchOperator, converter, read_on_host, to_integers
 
 _FORWARD: list[Callable[..., Any]] = [F.conv1d, F.conv2d, F.conv3d]
 _TRANSPOSED: list[Callable[..., Any]] = [F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d]
@@ -166,8 +166,8 @@ class Col2Im(nn.Module):
         super().__init__()
         self.node = node
 
-    def forward(self, x: Tensor, image: Tensor, block: Tensor) -> Tensor:
-        sizes, kernel = [int(n) for n in image.tolist()], tuple(int(n) for n in block.tolist())
+    def forward(self, x: Tensor, image: HostValue, block: HostValue) -> Tensor:
+        sizes, kernel = to_integers(image), tuple(to_integers(block))
         ones = (1,) * len(kernel)
         strides, dilations = self.node.get("strides") or ones, self.node.get("dilations") or ones
         pads = self.node.get("pads") or (0,) * 2 * len(kernel)
@@ -196,4 +196,4 @@ class Col2Im(nn.Module):
 @converter("Col2Im", 18)
 def col2im(node: Node) -> TorchOperator:
     """Col2Im."""
-    return Col2Im(node)
+    return read_on_host(Col2Im(node), 1, 2)

@@ -10,7 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from onnxspace.torchgraph.build import to_tensor
-from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter, to_integers, torch_type
+from onnxspace.torchgraph.registry import (
+    Apply,
+    HostValue,
+    Node,
+    TorchOperator,
+    converter,
+    read_on_host,
+    to_integers,
+    to_numbers,
+    torch_type,
+)
 
 _WIDE = (19, 21, 23, 24, 25)  # versions that only added element types
 
@@ -69,11 +79,24 @@ def _to_dense(sparse: Any) -> Tensor:
     return to_tensor(full)
 
 
+class Filled(nn.Module):
+    """A tensor of a shape, filled with one value, where the weights are."""
+
+    value: Tensor
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.number = value.item()
+        self.register_buffer("value", value)
+
+    def forward(self, shape: HostValue) -> Tensor:
+        return torch.full(to_integers(shape), self.number, dtype=self.value.dtype, device=self.value.device)
+
+
 @converter("ConstantOfShape", 9, 20, 21, 23, 24, 25)
 def constant_of_shape(node: Node) -> TorchOperator:
     """ConstantOfShape."""
-    value = to_tensor(np.asarray(node.get("value", np.zeros(1, np.float32)))).reshape(())
-    return Apply(lambda shape: torch.full(to_integers(shape), value.item(), dtype=value.dtype, device=shape.device))
+    return read_on_host(Filled(to_tensor(np.asarray(node.get("value", np.zeros(1, np.float32)))).reshape(())), 0)
 
 
 @converter("EyeLike", 9, 22)
@@ -89,15 +112,28 @@ def eye_like(node: Node) -> TorchOperator:
     return Apply(eye)
 
 
+class Range(nn.Module):
+    """`start + i · delta` up to, but not including, the limit; Python numbers get the declared type, and go where the weights are."""
+
+    like: Tensor
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.register_buffer("like", torch.zeros((), dtype=dtype))
+
+    def forward(self, start: HostValue, limit: HostValue, delta: HostValue) -> Tensor:
+        first, last, step = (to_numbers(value)[0] for value in (start, limit, delta))
+        like = start if isinstance(start, Tensor) else self.like
+        exact = like.is_floating_point()
+        count = max(math.ceil((last - first) / step), 0) if exact else len(range(int(first), int(last), int(step)))
+        steps = torch.arange(count, device=like.device).to(like.dtype)
+        if isinstance(start, Tensor) and isinstance(delta, Tensor):
+            return start.reshape(()) + steps * delta.reshape(())
+        return first + steps * step
+
+
 @converter("Range", 11, 27)
-def range_(_node: Node) -> TorchOperator:
-    """Range: `start + i · delta` up to, but not including, the limit."""
-
-    def values(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
-        bounds: list[Any] = [t.detach().reshape(()).item() for t in (start, limit, delta)]
-        first, last, step = bounds
-        count = max(math.ceil((last - first) / step), 0) if start.is_floating_point() else len(range(first, last, step))
-        steps = torch.arange(count, device=start.device).to(start.dtype)
-        return start.reshape(()) + steps * delta.reshape(())
-
-    return Apply(values)
+def range_(node: Node) -> TorchOperator:
+    """Range."""
+    kind = node.element_type(0)
+    return read_on_host(Range(torch_type(kind) if kind else torch.int64), 0, 1, 2)

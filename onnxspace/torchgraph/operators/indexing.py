@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter, to_integers
+from onnxspace.torchgraph.registry import Apply, HostValue, Node, TorchOperator, converter, read_on_host, to_integers
 
 #: Unsigned integers, for which Torch lacks operators.
 UNSIGNED = {torch.uint16, torch.uint32, torch.uint64}
@@ -155,14 +155,14 @@ def one_hot(node: Node) -> TorchOperator:
     """OneHot; an index out of range gives no hot element."""
     axis = node.get("axis", -1)
 
-    def encode(index: Tensor, depth: Tensor, values: Tensor) -> Tensor:
+    def encode(index: Tensor, depth: HostValue, values: Tensor) -> Tensor:
         count, rank = to_integers(depth)[0], index.dim() + 1
         at = axis % rank
         places = torch.arange(count, device=index.device).reshape([count if i == at else 1 for i in range(rank)])
         hot = _normalise_index(index, count).unsqueeze(at) == places
         return torch.where(hot, values[1], values[0])
 
-    return Apply(encode)
+    return read_on_host(Apply(encode), 1)
 
 
 @converter("Compress", 9, 11, 28)

@@ -108,11 +108,20 @@ def find_taps(axis: Axis, settings: ResizeSettings) -> tuple[Tensor, Tensor, Ten
     return index, weights, outside
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@functools.lru_cache(maxsize=256)
+def _taps_on(
+    axis: Axis, settings: ResizeSettings, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What `find_taps` finds, on a device; kept, because copying it there for every batch makes a GPU wait."""
+    with torch.inference_mode(False):
+        index, weights, outside = find_taps(axis, settings)
+        return index.to(device), weights.to(device, dtype), outside.to(device) if bool(outside.any()) else None
+
+
 def resize_axis(x: Tensor, dim: int, axis: Axis, settings: ResizeSettings) -> Tensor:
     """Resize the axis `dim` of `x`, as `axis` and `settings` describe."""
-    index, weights, outside = find_taps(axis, settings)
-    beyond = bool(outside.any())
-    index, weights, outside = index.to(x.device), weights.to(x.device, x.dtype), outside.to(x.device)
+    index, weights, outside = _taps_on(axis, settings, x.device, x.dtype)
     shape = [-1] + [1] * (x.dim() - 1 - dim % x.dim())
     parts = [x.index_select(dim, index[:, k]) for k in range(index.shape[1])]
     if len(parts) == 1:
@@ -121,4 +130,4 @@ def resize_axis(x: Tensor, dim: int, axis: Axis, settings: ResizeSettings) -> Te
         result = torch.lerp(parts[0], parts[1], weights[:, 1].reshape(shape))
     else:
         result = functools.reduce(torch.add, [part * weights[:, k].reshape(shape) for k, part in enumerate(parts)])
-    return torch.where(outside.reshape(shape), settings.outside, result) if beyond else result
+    return result if outside is None else torch.where(outside.reshape(shape), settings.outside, result)

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from onnxspace.torchgraph.operators.windows import Window, pad_spatial, read_window
-from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter
+from onnxspace.torchgraph.registry import Apply, HostValue, Node, TorchOperator, converter, read_on_host, to_integers
 
 _MAX: list[Callable[..., Any]] = [F.max_pool1d, F.max_pool2d, F.max_pool3d]
 _AVERAGE: list[Callable[..., Any]] = [F.avg_pool1d, F.avg_pool2d, F.avg_pool3d]
@@ -138,7 +138,7 @@ class MaxUnpool(nn.Module):
         super().__init__()
         self.windows = windows
 
-    def forward(self, x: Tensor, places: Tensor, shape: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, places: Tensor, shape: HostValue | None = None) -> Tensor:
         w, rank = self.windows, self.windows.rank
         ends = zip(x.shape[2:], w.strides, w.kernel, w.pads[:rank], w.pads[rank:], strict=True)
         sizes = [(n - 1) * s + k - before - behind for n, s, k, before, behind in ends]
@@ -146,14 +146,14 @@ class MaxUnpool(nn.Module):
         filled = empty.scatter(0, places.reshape(-1), x.reshape(-1)).reshape(*x.shape[:2], *sizes)
         if shape is None:
             return filled
-        behind = [int(m) - n for m, n in zip(shape.tolist()[2:], sizes, strict=True)]
+        behind = [m - n for m, n in zip(to_integers(shape)[2:], sizes, strict=True)]
         return pad_spatial(filled, [0] * rank, behind)
 
 
 @converter("MaxUnpool", 9, 11, 22)
 def max_unpool(node: Node) -> TorchOperator:
     """MaxUnpool."""
-    return MaxUnpool(read_window(node))
+    return read_on_host(MaxUnpool(read_window(node)), 2)
 
 
 @converter("GlobalAveragePool", 1, 22)

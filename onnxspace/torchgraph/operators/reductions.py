@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from onnxspace.torchgraph.operators.arithmetic import divide_integers, from_ordered, narrow, to_ordered, widen
-from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter
+from onnxspace.torchgraph.registry import Apply, HostValue, Node, TorchOperator, converter, read_on_host, to_integers
 
 Axes = tuple[int, ...]
 _Reduction = Callable[[Tensor, Axes, bool], Tensor]
@@ -118,8 +118,8 @@ class Reduce(nn.Module):
         super().__init__()
         self.function, self.axes, self.keep, self.noop = function, axes, keep, noop
 
-    def forward(self, x: Tensor, axes: Tensor | None = None) -> Tensor:
-        asked = self.axes if self.axes is not None or axes is None else axes.reshape(-1).tolist()
+    def forward(self, x: Tensor, axes: HostValue | None = None) -> Tensor:
+        asked = self.axes if self.axes is not None or axes is None else to_integers(axes)
         if not asked:
             asked = [] if self.noop else list(range(x.dim()))
         return self.function(x, tuple(axis % max(x.dim(), 1) for axis in asked), self.keep)
@@ -142,7 +142,7 @@ def reduction(node: Node) -> TorchOperator:
     except NotImplementedError:
         axes = None
     keep, noop = bool(node.get("keepdims", 1)), bool(node.get("noop_with_empty_axes", 0))
-    return Reduce(_reduction_of(node.operator), axes, keep, noop)
+    return read_on_host(Reduce(_reduction_of(node.operator), axes, keep, noop), 1)
 
 
 class Arg(nn.Module):
@@ -188,8 +188,8 @@ class CumulativeReduction(nn.Module):
         super().__init__()
         self.product, self.exclusive, self.reverse = product, exclusive, reverse
 
-    def forward(self, x: Tensor, axis: Tensor) -> Tensor:
-        dim = int(axis)
+    def forward(self, x: Tensor, axis: HostValue) -> Tensor:
+        dim = to_integers(axis)[0]
         result = widen(torch.flip(x, [dim]) if self.reverse else x)
         if self.exclusive:
             first = torch.full_like(result.narrow(dim, 0, min(1, result.shape[dim])), float(self.product))
@@ -202,7 +202,9 @@ class CumulativeReduction(nn.Module):
 @converter("CumProd", 26)
 def cumulative(node: Node) -> TorchOperator:
     """Cumulative sum or product, from either end, with or without the element itself."""
-    return CumulativeReduction(node.operator == "CumProd", bool(node.get("exclusive", 0)), bool(node.get("reverse", 0)))
+    return read_on_host(
+        CumulativeReduction(node.operator == "CumProd", bool(node.get("exclusive", 0)), bool(node.get("reverse", 0))), 1
+    )
 
 
 class Trilu(nn.Module):
@@ -212,12 +214,12 @@ class Trilu(nn.Module):
         super().__init__()
         self.upper = upper
 
-    def forward(self, x: Tensor, k: Tensor | None = None) -> Tensor:
-        shift = 0 if k is None else int(k)
+    def forward(self, x: Tensor, k: HostValue | None = None) -> Tensor:
+        shift = 0 if k is None else to_integers(k)[0]
         return narrow((torch.triu if self.upper else torch.tril)(widen(x), shift), x.dtype)
 
 
 @converter("Trilu", 14)
 def trilu(node: Node) -> TorchOperator:
     """Triangle of a matrix, or of each matrix of a batch."""
-    return Trilu(bool(node.get("upper", 1)))
+    return read_on_host(Trilu(bool(node.get("upper", 1))), 1)

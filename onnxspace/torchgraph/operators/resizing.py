@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 
 from onnxspace.torchgraph.operators.interpolation import Axis, ResizeSettings, resize_axis
-from onnxspace.torchgraph.registry import Node, TorchOperator, converter
+from onnxspace.torchgraph.registry import HostValue, Node, TorchOperator, converter, read_on_host, to_numbers
 
 _COORDINATES = {
     "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize",
@@ -30,10 +30,10 @@ class Resize(nn.Module):
         self.settings, self.axes, self.policy, self.stored = settings, axes, policy, list(stored)
 
     def forward(
-        self, x: Tensor, roi: Tensor | None = None, scales: Tensor | None = None, sizes: Tensor | None = None
+        self, x: Tensor, roi: HostValue | None = None, scales: HostValue | None = None, sizes: HostValue | None = None
     ) -> Tensor:
         given = [
-            kept if kept is not None else [] if value is None else [float(n) for n in value.reshape(-1).tolist()]
+            kept if kept is not None else [] if value is None else [float(n) for n in to_numbers(value)]
             for kept, value in zip(self.stored, (roi, scales, sizes), strict=True)
         ]
         data = x if x.is_floating_point() or self.settings.mode == "nearest" else x.float()
@@ -69,7 +69,7 @@ class Resize(nn.Module):
 
 def _round_to_single(value: float) -> float:
     """A number rounded to single precision."""
-    return float(torch.tensor(value, dtype=torch.float32))
+    return float(np.float32(value))
 
 
 def _stored_floats(node: Node, index: int) -> list[float] | None:
@@ -100,7 +100,7 @@ def resize(node: Node) -> TorchOperator:
         bool(node.get("antialias", 0)),
     )
     policy = node.get("keep_aspect_ratio_policy", "stretch")
-    return Resize(settings, node.get("axes"), policy, [_stored_floats(node, i) for i in (1, 2, 3)])
+    return read_on_host(Resize(settings, node.get("axes"), policy, [_stored_floats(node, i) for i in (1, 2, 3)]), 1, 2, 3)
 
 
 class Upsample(nn.Module):
@@ -110,7 +110,7 @@ class Upsample(nn.Module):
         super().__init__()
         self.resize = Resize(ResizeSettings(mode), None, "stretch", ([], scales, []))
 
-    def forward(self, x: Tensor, scales: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, scales: HostValue | None = None) -> Tensor:
         result: Tensor = self.resize(x, None, scales)
         return result
 
@@ -119,7 +119,7 @@ class Upsample(nn.Module):
 @converter("Upsample", 9, 10)
 def upsample(node: Node) -> TorchOperator:
     """Upsample, and the equivalent Resize of version 10, with factors as an input."""
-    return Upsample(_read_mode(node), _stored_floats(node, 1))
+    return read_on_host(Upsample(_read_mode(node), _stored_floats(node, 1)), 1)
 
 
 @converter("Upsample", 7)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from onnxspace.torchgraph.operators.indexing import UNSIGNED
-from onnxspace.torchgraph.registry import Node, TorchOperator, converter, to_integers
+from onnxspace.torchgraph.registry import HostValue, Node, TorchOperator, converter, read_on_host, to_integers, to_numbers
 
 
 class TopK(nn.Module):
@@ -19,7 +19,7 @@ class TopK(nn.Module):
         super().__init__()
         self.axis, self.largest, self.k = axis, largest, k
 
-    def forward(self, x: Tensor, k: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, k: HostValue | None = None) -> tuple[Tensor, Tensor]:
         count = to_integers(k)[0] if k is not None else self.k or 0
         if count > x.shape[self.axis]:
             raise ValueError(f"k is {count}, but the axis has {x.shape[self.axis]} elements")
@@ -32,7 +32,7 @@ class TopK(nn.Module):
 def top_k(node: Node) -> TorchOperator:
     """TopK of every version."""
     result = TopK(node.get("axis", -1), bool(node.get("largest", 1)), node.get("k"))
-    return result if node.outputs > 1 else FirstOutput(result)
+    return read_on_host(result if node.outputs > 1 else FirstOutput(result), 1)
 
 
 class FirstOutput(nn.Module):
@@ -42,7 +42,7 @@ class FirstOutput(nn.Module):
         super().__init__()
         self.inner = inner
 
-    def forward(self, *inputs: Tensor | None) -> Any:
+    def forward(self, *inputs: HostValue | None) -> Any:
         return self.inner(*inputs)[0]
 
 
@@ -82,13 +82,13 @@ class NonMaxSuppression(nn.Module):
         self,
         boxes: Tensor,
         scores: Tensor,
-        most: Tensor | None = None,
-        overlap: Tensor | None = None,
-        least: Tensor | None = None,
+        most: HostValue | None = None,
+        overlap: HostValue | None = None,
+        least: HostValue | None = None,
     ) -> Tensor:
         count = to_integers(most)[0] if most is not None else 0
-        limit = float(overlap) if overlap is not None else 0.0
-        floor = float(least) if least is not None else -math.inf
+        limit = float(to_numbers(overlap)[0]) if overlap is not None else 0.0
+        floor = float(to_numbers(least)[0]) if least is not None else -math.inf
         rows = [
             [image, kind, box]
             for image in range(len(boxes))
@@ -126,4 +126,4 @@ def _select_greedily(clash: Tensor, scores: Tensor, floor: float, count: int) ->
 @converter("NonMaxSuppression", 10, 11)
 def non_max_suppression(node: Node) -> TorchOperator:
     """NonMaxSuppression; corners may be in any order."""
-    return NonMaxSuppression(bool(node.get("center_point_box", 0)))
+    return read_on_host(NonMaxSuppression(bool(node.get("center_point_box", 0))), 2, 3, 4)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter, to_integers
+from onnxspace.torchgraph.registry import Apply, HostValue, Node, TorchOperator, converter, read_on_host, to_integers
 
 
 @converter("SequenceEmpty", 11)
@@ -25,7 +25,7 @@ def sequence_construct(_node: Node) -> TorchOperator:
 @converter("SequenceAt", 11)
 def sequence_at(_node: Node) -> TorchOperator:
     """SequenceAt."""
-    return Apply(lambda sequence, position: sequence[to_integers(position)[0]])
+    return read_on_host(Apply(lambda sequence, position: sequence[to_integers(position)[0]]), 1)
 
 
 @converter("SequenceLength", 11)
@@ -38,22 +38,22 @@ def sequence_length(_node: Node) -> TorchOperator:
 def sequence_insert(_node: Node) -> TorchOperator:
     """SequenceInsert, at the end where no position is given."""
 
-    def insert(sequence: list[Tensor], tensor: Tensor, position: Tensor | None = None) -> list[Tensor]:
+    def insert(sequence: list[Tensor], tensor: Tensor, position: HostValue | None = None) -> list[Tensor]:
         at = len(sequence) if position is None else to_integers(position)[0]
         return [*sequence[:at], tensor, *sequence[at:]]
 
-    return Apply(insert)
+    return read_on_host(Apply(insert), 2)
 
 
 @converter("SequenceErase", 11)
 def sequence_erase(_node: Node) -> TorchOperator:
     """SequenceErase, of the last element where no position is given."""
 
-    def erase(sequence: list[Tensor], position: Tensor | None = None) -> list[Tensor]:
+    def erase(sequence: list[Tensor], position: HostValue | None = None) -> list[Tensor]:
         at = (-1 if position is None else to_integers(position)[0]) % len(sequence)
         return sequence[:at] + sequence[at + 1 :]
 
-    return Apply(erase)
+    return read_on_host(Apply(erase), 1)
 
 
 @converter("ConcatFromSequence", 11)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter, to_integers
+from onnxspace.torchgraph.registry import Apply, HostValue, Node, TorchOperator, converter, read_on_host, to_integers
 
 _WIDE = (19, 21, 23, 24, 25)  # versions that only added element types
 
@@ -20,7 +20,7 @@ class Reshape(nn.Module):
         super().__init__()
         self.shape, self.allowzero = shape, allowzero
 
-    def forward(self, x: Tensor, shape: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, shape: HostValue | None = None) -> Tensor:
         target = to_integers(shape) if shape is not None else list(self.shape or [])
         if not self.allowzero:
             target = [x.shape[axis] if size == 0 else size for axis, size in enumerate(target)]
@@ -30,7 +30,7 @@ class Reshape(nn.Module):
 @converter("Reshape", 1, 5, 13, 14, *_WIDE)
 def reshape(node: Node) -> TorchOperator:
     """Reshape, to a constant or a computed shape."""
-    return Reshape(node.get("shape"), bool(node.get("allowzero", 0)))
+    return read_on_host(Reshape(node.get("shape"), bool(node.get("allowzero", 0))), 1)
 
 
 @converter("Flatten", 1, 9, 11, 13, 21, 23, 24, 25)
@@ -59,7 +59,7 @@ class Squeeze(nn.Module):
         super().__init__()
         self.axes = axes
 
-    def forward(self, x: Tensor, axes: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, axes: HostValue | None = None) -> Tensor:
         chosen = to_integers(axes) if axes is not None else self.axes
         if chosen is None:
             return x.squeeze()
@@ -75,7 +75,7 @@ class Unsqueeze(nn.Module):
         super().__init__()
         self.axes = axes
 
-    def forward(self, x: Tensor, axes: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, axes: HostValue | None = None) -> Tensor:
         chosen = to_integers(axes) if axes is not None else self.axes or []
         rank = x.dim() + len(chosen)
         for axis in sorted(axis % rank for axis in chosen):
@@ -90,7 +90,7 @@ _SQUEEZES: dict[str, type[Squeeze | Unsqueeze]] = {"Squeeze": Squeeze, "Unsqueez
 @converter("Unsqueeze", 1, 11, 13, 21, 23, 24, 25)
 def squeeze(node: Node) -> TorchOperator:
     """Squeeze and Unsqueeze, with axes as an attribute or an input."""
-    return _SQUEEZES[node.operator](node.get("axes"))
+    return read_on_host(_SQUEEZES[node.operator](node.get("axes")), 1)
 
 
 @converter("Concat", 1, 4, 11, 13)
@@ -107,7 +107,7 @@ class Split(nn.Module):
         super().__init__()
         self.count, self.axis, self.sizes, self.wanted = count, axis, sizes, wanted
 
-    def forward(self, x: Tensor, sizes: Tensor | None = None) -> Any:
+    def forward(self, x: Tensor, sizes: HostValue | None = None) -> Any:
         parts = torch.split(x, to_integers(sizes) if sizes is not None else self.sizes or self._equal_sizes(x), self.axis)
         return parts[0] if self.wanted == 1 else tuple(parts[: self.wanted])
 
@@ -120,7 +120,7 @@ class Split(nn.Module):
 @converter("Split", 1, 2, 11, 13, 18)
 def split(node: Node) -> TorchOperator:
     """Split, with sizes as an attribute or an input, or into equal parts."""
-    return Split(node.get("num_outputs", node.outputs), node.get("axis", 0), node.get("split"), node.outputs)
+    return read_on_host(Split(node.get("num_outputs", node.outputs), node.get("axis", 0), node.get("split"), node.outputs), 1)
 
 
 def _broadcast(first: tuple[int, ...], second: list[int]) -> list[int]:
@@ -133,25 +133,25 @@ def _broadcast(first: tuple[int, ...], second: list[int]) -> list[int]:
 @converter("Expand", 8, 13)
 def expand(_node: Node) -> TorchOperator:
     """Expand: broadcasting in both directions."""
-    return Apply(lambda x, shape: x.expand(_broadcast(tuple(x.shape), to_integers(shape))))
+    return read_on_host(Apply(lambda x, shape: x.expand(_broadcast(tuple(x.shape), to_integers(shape)))), 1)
 
 
 @converter("Tile", 1)
 def tile_axis(_node: Node) -> TorchOperator:
     """Tile of the first version, along one axis."""
 
-    def tile(x: Tensor, tiles: Tensor, axis: Tensor) -> Tensor:
+    def tile(x: Tensor, tiles: HostValue, axis: HostValue) -> Tensor:
         repeats = [1] * x.dim()
         repeats[to_integers(axis)[0]] = to_integers(tiles)[0]
         return x.repeat(repeats)
 
-    return Apply(tile)
+    return read_on_host(Apply(tile), 1, 2)
 
 
 @converter("Tile", 6, 13)
 def tile(_node: Node) -> TorchOperator:
     """Tile."""
-    return Apply(lambda x, repeats: x.repeat(to_integers(repeats)))
+    return read_on_host(Apply(lambda x, repeats: x.repeat(to_integers(repeats))), 1)
 
 
 def _slice_axis(x: Tensor, axis: int, start: int, end: int, step: int) -> Tensor:
@@ -178,10 +178,10 @@ class Slice(nn.Module):
     def forward(
         self,
         x: Tensor,
-        starts: Tensor | None = None,
-        ends: Tensor | None = None,
-        axes: Tensor | None = None,
-        steps: Tensor | None = None,
+        starts: HostValue | None = None,
+        ends: HostValue | None = None,
+        axes: HostValue | None = None,
+        steps: HostValue | None = None,
     ) -> Tensor:
         first = to_integers(starts) if starts is not None else self.starts
         last = to_integers(ends) if ends is not None else self.ends
@@ -195,7 +195,7 @@ class Slice(nn.Module):
 @converter("Slice", 1, 10, 11, 13)
 def slice_(node: Node) -> TorchOperator:
     """Slice of every version."""
-    return Slice(node.get("starts", []), node.get("ends", []), node.get("axes"))
+    return read_on_host(Slice(node.get("starts", []), node.get("ends", []), node.get("axes")), 1, 2, 3, 4)
 
 
 @converter("Identity", 1, 13, 14, 16, *_WIDE)

@@ -7,7 +7,16 @@ import math
 import torch
 from torch import Tensor
 
-from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter, to_integers, torch_type
+from onnxspace.torchgraph.registry import (
+    Apply,
+    HostValue,
+    Node,
+    TorchOperator,
+    converter,
+    read_on_host,
+    to_integers,
+    torch_type,
+)
 
 
 def _to_complex(x: Tensor) -> Tensor:
@@ -32,12 +41,12 @@ def dft(node: Node) -> TorchOperator:
     default = node.get("axis", 1) if node.version == 17 else -2
     inverse, onesided = bool(node.get("inverse", 0)), bool(node.get("onesided", 0))
 
-    def transform(x: Tensor, length: Tensor | None = None, axis: Tensor | None = None) -> Tensor:
+    def transform(x: Tensor, length: HostValue | None = None, axis: HostValue | None = None) -> Tensor:
         at = default if axis is None else to_integers(axis)[0]
         size = None if length is None else to_integers(length)[0]
         return _transform(x, size, at % x.dim(), inverse, onesided)
 
-    return Apply(transform)
+    return read_on_host(Apply(transform), 1, 2)
 
 
 @converter("STFT", 17)
@@ -45,7 +54,7 @@ def stft(node: Node) -> TorchOperator:
     """STFT of the frames that lie completely within the signal."""
     onesided = bool(node.get("onesided", 1))
 
-    def transform(signal: Tensor, step: Tensor, window: Tensor | None = None, length: Tensor | None = None) -> Tensor:
+    def transform(signal: Tensor, step: HostValue, window: Tensor | None = None, length: HostValue | None = None) -> Tensor:
         given = window.shape[0] if window is not None else signal.shape[1]
         size = to_integers(length)[0] if length is not None else given
         signal = signal if signal.dim() == 3 else signal.unsqueeze(-1)
@@ -53,7 +62,7 @@ def stft(node: Node) -> TorchOperator:
         weighted = frames if window is None else frames * window[:, None]
         return _transform(weighted, size, 2, False, onesided)
 
-    return Apply(transform)
+    return read_on_host(Apply(transform), 1, 3)
 
 
 #: Coefficients of cosines with 0, 1 and 2 periods.

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.registry import Node, TorchOperator, converter
+from onnxspace.torchgraph.registry import HostValue, Node, TorchOperator, converter, read_on_host, to_integers
 
 
 def stored_ints(node: Node, index: int) -> list[int] | None:
@@ -17,11 +17,11 @@ def stored_ints(node: Node, index: int) -> list[int] | None:
     return None if value is None else [int(n) for n in value.reshape(-1)]
 
 
-def resolve_integers(stored: list[int] | None, computed: Tensor | None) -> list[int] | None:
+def resolve_integers(stored: list[int] | None, computed: HostValue | None) -> list[int] | None:
     """Return constant integers, or else those of a computed tensor; None where there are neither."""
     if stored is not None or computed is None:
         return stored
-    return [int(n) for n in computed.reshape(-1).tolist()]
+    return to_integers(computed)
 
 
 def _crop(x: Tensor, before: Sequence[int], behind: Sequence[int]) -> Tensor:
@@ -49,7 +49,9 @@ class Pad(nn.Module):
         super().__init__()
         self.mode, self.pads, self.axes, self.value = mode, pads, axes, value
 
-    def forward(self, x: Tensor, pads: Tensor | None = None, value: Tensor | None = None, axes: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, pads: HostValue | None = None, value: Tensor | None = None, axes: HostValue | None = None
+    ) -> Tensor:
         amounts, chosen = resolve_integers(self.pads, pads) or [], resolve_integers(self.axes, axes)
         before, behind = [0] * x.dim(), [0] * x.dim()
         where = list(range(x.dim())) if chosen is None else chosen
@@ -99,7 +101,7 @@ def pad(node: Node) -> TorchOperator:
     if node.has(2):
         stored = node.constant_of(node.proto.input[2])
         value = None if stored is None else stored.reshape(-1)[0].item() if stored.size else 0
-    return Pad(_read_mode(node), stored_ints(node, 1), stored_ints(node, 3), value)
+    return read_on_host(Pad(_read_mode(node), stored_ints(node, 1), stored_ints(node, 3), value), 1, 3)
 
 
 class CenterCropPad(nn.Module):
@@ -109,7 +111,7 @@ class CenterCropPad(nn.Module):
         super().__init__()
         self.shape, self.axes = shape, axes
 
-    def forward(self, x: Tensor, shape: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, shape: HostValue | None = None) -> Tensor:
         wanted = resolve_integers(self.shape, shape) or []
         for axis, size in zip(self.axes or range(x.dim()), wanted, strict=True):
             n = x.shape[axis]
@@ -124,7 +126,7 @@ class CenterCropPad(nn.Module):
 @converter("CenterCropPad", 18)
 def center_crop_pad(node: Node) -> TorchOperator:
     """CenterCropPad."""
-    return CenterCropPad(stored_ints(node, 1), node.get("axes"))
+    return read_on_host(CenterCropPad(stored_ints(node, 1), node.get("axes")), 1)
 
 
 class BlockRearrangement(nn.Module):

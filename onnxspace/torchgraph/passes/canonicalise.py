@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from torch.fx import GraphModule
 
+from onnxspace.torchgraph.host_values import store_host_values
 from onnxspace.torchgraph.passes.activations import fuse_activations
 from onnxspace.torchgraph.passes.binarize import binarize_signs
 from onnxspace.torchgraph.passes.expand import expand_operators
@@ -23,6 +24,7 @@ def canonicalise(graph: GraphModule) -> GraphModule:
     expand_operators(graph)
     for step in (fuse_norms_and_softmax, fuse_group_normalisation, fuse_activations, fold_scales, binarize_signs):
         step(graph)
+    store_host_values(graph)
     graph.graph.eliminate_dead_code()  # shape computations that only the fused parts used
     graph.delete_all_unused_submodules()
     graph.recompile()

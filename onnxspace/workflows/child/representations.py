@@ -48,12 +48,14 @@ class Representation(Protocol):
 
 @dataclass(frozen=True)
 class MapsFile:
-    """Unit maps, float16 [images, size · size], which `compute` computes."""
+    """Unit maps, float16 [images, size · size], which `compute` computes; `whole` says that an unfinished file is not continued."""
 
     setup: Setup
     compute: ComputeMaps
+    whole: bool = False
 
     def write(self, model: PreparedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
+        to = replace(to, kept=to.kept and not self.whole)
         return write_map_file(self.setup, to, advance, model.model.path, lambda writer: self.compute(model, writer, advance))
 
 
@@ -132,7 +134,7 @@ def representation_of(kind: Kind, given: FileRequest) -> Representation:
     setup, execution = decode_setup(given.setup), decode_execution(given.execution)
     seen = setup if given.seen is None else decode_setup(given.seen)
     if kind == "maps":
-        return MapsFile(setup, compute_here(setup, execution))
+        return MapsFile(setup, compute_here(setup, execution), execution.compute.precision == "auto")
     if kind == "fields":
         options = None if given.fields is None else Options(**given.fields)
         return FieldsFile(Setup(setup.probes, METHOD, options), execution)
@@ -152,7 +154,7 @@ def _locate_outputs(model: PreparedModel) -> Encoder:
 def write_maps(model: PreparedModel, setup: Setup, execution: Execution, to: Destination) -> tuple[Path, tuple[str, ...]]:
     """Write a model's unit maps to `to`; returns their file and warnings. Raises ModelError, OutputError."""
     name, counter = model.record.name, Counter(len(setup.probes), execution.progress)
-    file = MapsFile(setup, compute_here(setup, execution))
+    file = MapsFile(setup, compute_here(setup, execution), execution.compute.precision == "auto")
     path, remarks = file.write(model, to, lambda images: counter.advance(images, name))
     return path, (*(f"{name}: {remark}" for remark in remarks), *model.remarks)
 

@@ -1,0 +1,142 @@
+"""What runs on a GPU, proved without one: no tensor stays on the host, and nothing waits for a value, forward and backward."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.fx import GraphModule
+
+from onnxspace.attribution.explainer import make_explainer
+from onnxspace.attribution.graph_copy import copy_graph
+from onnxspace.attribution.subject import find_subject
+from onnxspace.inputs.methods import METHODS, Method, Options
+from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.protocol import Setup
+from onnxspace.inputs.targets import to_target
+from onnxspace.model.model import Model, open_model
+from onnxspace.torchgraph.encoder_graph import EncoderGraph, convert
+from tests.helpers.asknets import export, make_network
+from tests.helpers.device_watch import DeviceWatch, list_waits
+from tests.helpers.nets import Net, save
+
+META = torch.device("meta")
+MODELS = sorted((Path(__file__).parents[2] / "models").glob("*.onnx"))
+STUDY = [Path(__file__).parents[2] / "models" / "minitaskonomy" / f"depth{end}.onnx" for end in ("", "-vit", "-convnext")]
+
+
+def resizing() -> Net:
+    """Shapes that are computed from sizes, as exporters of TensorFlow and PyTorch write them, and two kinds of resizing."""
+    net = Net(("N", 3, 16, 16))
+    x = net.add("Relu", net.conv("image", 3, 4, pads=[1] * 4, strides=[2, 2]))
+    count = net.add("Gather", net.add("Shape", x), net.weight(np.array([0])), axis=0)
+    flat = net.add("Reshape", x, net.add("Concat", count, net.weight(np.array([4, 64])), axis=0))
+    token = net.add("Expand", net.random(1, 4, 1), net.add("Concat", count, net.weight(np.array([4, 1])), axis=0))
+    y = net.add("Reshape", net.add("Slice", net.add("Concat", token, flat, axis=2), net.weight(np.array([1])),
+                net.weight(np.array([65])), net.weight(np.array([2]))), net.weight(np.array([0, 4, 8, 8])))  # fmt: skip
+    bilinear = net.add("Resize", y, "", net.weight(np.array([1.0, 1.0, 2.0, 2.0], np.float32)), mode="linear")
+    sizes = net.add("Concat", count, net.weight(np.array([4, 16, 16])), axis=0)
+    nearest = net.add("Resize", y, "", "", sizes, mode="nearest")
+    net.add("Flatten", net.add("GlobalAveragePool", net.add("Add", bilinear, nearest)))
+    return net
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Model, EncoderGraph]]:
+    """Networks of each kind with their verified graphs."""
+    folder, probes = tmp_path_factory.mktemp("nets"), Probes.generate(2, size=32)
+    models = {path.stem: open_model(path) for path in (*MODELS, *STUDY)}
+    net = resizing()
+    models["resizing"] = open_model(save(net.model([net.nodes[-1].output[0]]), folder / "resizing.onnx"))
+    models["transformer"] = export(make_network("transformer"), folder / "transformer.onnx")
+    return {name: (model, convert(model, probes.images)) for name, model in models.items()}
+
+
+NAMES = [*(path.stem for path in (*MODELS, *STUDY)), "resizing", "transformer"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_forward_pass_waits_for_nothing(name: str, opened: dict[str, tuple[Model, EncoderGraph]]) -> None:
+    model, converted = opened[name]
+    graph = copy_graph(converted.graph).to(META)
+    for images in (1, 3) if converted.batchable else (1,):
+        assert list_waits(graph, torch.empty((images, *model.input_shape[1:]), device=META)) == set()
+
+
+def explain(model: Model, converted: EncoderGraph, setup: Setup) -> DeviceWatch:
+    subject = find_subject(model, setup)
+    explainer = make_explainer(model, converted, setup, META, subject=subject)
+    images = 2 if converted.batchable else 1
+    batch = explainer.prepare_batch(setup.probes.images[:images])
+    watch, graph = DeviceWatch(), explainer.network.graph
+    assert isinstance(graph, GraphModule)
+    with watch.of(graph):
+        found = explainer.compute_maps(batch)
+        assert (explainer.rows @ found.maps.float() @ explainer.columns.T).shape == (images, 32, 32)
+    return watch
+
+
+_SMALL = {"steps": 3, "samples": 3, "units": 4}
+PLAIN = [method for method, spec in METHODS.items() if spec.place == "image"]
+
+
+@pytest.mark.parametrize("method", PLAIN)
+@pytest.mark.parametrize("name", ["shapes-torch", "colour-tflite", "light-torch", "depth-vit", "resizing", "transformer"])
+def test_every_method_runs_on_one_device(name: str, method: Method, opened: dict[str, tuple[Model, EncoderGraph]]) -> None:
+    """Rules, the gradient, and what maps are made of: nothing is read, copied from the host or computed there."""
+    options = Options(**{key: _SMALL[key] for key in METHODS[method].options if key in _SMALL})  # type: ignore[arg-type]
+    noise = {("", "copies from the host")} if method == "smoothgrad" else set()  # which NumPy draws, for each sample
+    found = explain(*opened[name], Setup(Probes.generate(2, size=32), method, options)).found
+    assert found - noise <= ({("", "copies from the host")} if method == "unit-saliency" else set())
+
+
+@pytest.mark.parametrize("method", ["grad-cam", "grad-cam++", "layer-cam", "attention-rollout"])
+def test_methods_that_weight_activations_run_on_one_device(
+    method: Method, opened: dict[str, tuple[Model, EncoderGraph]]
+) -> None:
+    """A class with a number is explained, for which no value is read."""
+    model, probes = opened["transformer"][0], Probes.generate(2, size=32)
+    setup = Setup(probes, method, target=None if method == "attention-rollout" else to_target(2))
+    subject = find_subject(model, setup)
+    graph = convert(model, probes.images, subject.encoder)
+    explainer = make_explainer(model, graph, setup, META, subject=subject)
+    watch = DeviceWatch()
+    assert isinstance(explainer.network.graph, GraphModule)
+    batch = explainer.prepare_batch(probes.images[: 2 if graph.batchable else 1])
+    with watch.of(explainer.network.graph):
+        if method == "attention-rollout":
+            explainer.compute_maps(batch)
+        else:
+            outputs = explainer.network.forward(batch.values)
+    assert watch.found == set()
+    assert method == "attention-rollout" or len(outputs) == 2
+
+
+def test_a_tensor_of_the_host_and_a_value_that_is_read_are_named() -> None:
+    """The watch itself: what the tests above would miss is found, with its operator."""
+
+    class Mixed(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.ones(3)
+
+    class Read(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * x.sum().item()
+
+    class Copied(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.arange(3).to(x.device) + torch.tensor([1, 2, 3], device=x.device)
+
+    def build(module: torch.nn.Module) -> GraphModule:
+        root, graph = torch.nn.Module(), torch.fx.Graph()
+        root.add_module("Odd_1", module)
+        graph.output(graph.call_module("Odd_1", (graph.placeholder("x"),)))
+        return GraphModule(root, graph)
+
+    x = torch.empty(2, 3, device=META)
+    with pytest.raises(RuntimeError, match="device"):
+        list_waits(build(Mixed()), x)
+    assert list_waits(build(Read()), x) == {("Odd", "reads values")}
+    assert list_waits(build(Copied()), x) == {("Odd", "copies from the host")}
