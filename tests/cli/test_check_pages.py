@@ -38,9 +38,11 @@ def test_a_failing_check_has_a_page_that_its_report_names(run: Run, place: Path)
 
 
 def test_text_names_the_page_or_the_command_that_writes_it(run: Run) -> None:
-    _, out, _ = run("new.onnx", "--against", "old.onnx", *QUICK)
+    code, out, error = run("new.onnx", "--against", "old.onnx", *QUICK)
+    assert code == 1, error
     assert "graphs: side by side with onnxspace diff old.onnx new.onnx -o diff.html" in " ".join(out.split())
-    _, out, _ = run("new.onnx", "--against", "old.onnx", *QUICK, "--report", "page.html")
+    code, out, error = run("new.onnx", "--against", "old.onnx", *QUICK, "--report", "page.html")
+    assert code == 1, error
     assert "graphs: page.html" in out
     _, out, _ = run("same.onnx", "--against", "old.onnx", *QUICK, "--report", "none.html")
     assert "graphs:" not in out

@@ -54,6 +54,14 @@ def test_text_fits_eighty_columns_and_names_what_departs(run: Run, monkeypatch: 
     assert out.count("\n  DEPARTS") == 1
 
 
+def test_the_page_is_written_and_named(run: Run, place: Path) -> None:
+    code, out, error = run("old.onnx", "new.onnx", "--images", "1", "--no-maps", "-o", "diff.html", "--top", "0")
+    assert (code, error.splitlines()[-1]) == (1, "Wrote diff.html")
+    assert "Wrote" not in out
+    assert "data:image/webp" in (place / "diff.html").read_text("utf-8")
+    assert run("old.onnx", "new.onnx", *QUICK, "--no-maps", "-o", "old.onnx")[0] == 2
+
+
 def test_the_table_is_sorted_filtered_and_cut(run: Run) -> None:
     _, out, _ = run("old.onnx", "new.onnx", *QUICK, "--sort", "error", "--match", "relu", "--top", "2")
     rows = [line for line in out.splitlines() if " Relu " in line]
@@ -147,6 +155,9 @@ def test_inputs_of_other_sizes_are_named(run: Run) -> None:
         lambda answer: answer["layers"][0].update(old_shape=[-1]),
         lambda answer: answer["old"].update(sha256="no"),
         lambda answer: answer.pop("outputs"),
+        lambda answer: answer["details"]["places"].pop(),
+        lambda answer: answer["details"]["new"][0].update(reads=[10**6]),
+        lambda answer: answer["details"].update(image_errors=[-1.0]),
     ],
 )
 def test_an_answer_that_no_worker_gives_is_refused(change: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
