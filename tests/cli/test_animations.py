@@ -16,6 +16,7 @@ from onnxspace.inputs.targets import make_targets
 from onnxspace.report import gallery
 from onnxspace.report.animation import draw_frames
 from onnxspace.report.explanation import Column, Explanation
+from tests.helpers.asknets import Transformer, export
 from tests.helpers.commands import Run
 from tests.helpers.nets import classifier, save
 
@@ -79,6 +80,17 @@ def test_activations_are_weighted_at_every_layer_for_a_class(place: Path) -> Non
     by_hand = weigh_by_hand(found.images[0])
     large = np.asarray(Image.fromarray(by_hand).resize((224, 224), Image.Resampling.BILINEAR))
     assert np.corrcoef(large.ravel(), found.columns[0].maps.ravel())[0, 1] > 0.99
+
+
+def test_layers_of_a_transformer_end_where_positions_reach_the_class_token(place: Path) -> None:
+    """The blocks' outputs, of which the last has no gradient at the positions, and the norm before the last attention."""
+    torch.manual_seed(0)
+    net = Transformer(depth=3).eval()
+    export(net, place / "vit.onnx")
+    found = ox.explain(["vit.onnx"], ["cat.png"], methods=["layer-cam"], targets=make_targets(["1"]), animate="x.gif")
+    assert len(found.columns) >= 4
+    assert all(column.maps.any() for column in found.columns)
+    assert "every map" not in " ".join(found.warnings)
 
 
 @pytest.mark.parametrize(
