@@ -11,8 +11,8 @@ from onnxspace.errors import ModelError, OnnxspaceError, unexpected
 from onnxspace.model import describe
 from onnxspace.model.features import features_key, find_class_output, write_features
 from onnxspace.model.model import Model, open_model, rename_model
-from onnxspace.sandbox.peak_memory import take_peak_memory
 from onnxspace.sandbox.memory import return_blocks
+from onnxspace.sandbox.peak_memory import take_peak_memory
 from onnxspace.storage.regular_files import map_array
 from onnxspace.workflows.child.layer_features import write_layers
 from onnxspace.workflows.child.open import describe_prepared, reopen
