@@ -46,7 +46,11 @@ def _rounding_to_float8(to: int, saturate: bool) -> _Rounding:
         exact = x.to(torch.float32)
         inside = torch.clamp(exact, -largest, largest)
         result = _pass_gradient(inside, inside.detach().to(dtype).to(torch.float32))
-        return result if saturate else torch.where(exact.abs() > border, torch.copysign(torch.full_like(exact, beyond), exact), result)
+        return (
+            result
+            if saturate
+            else torch.where(exact.abs() > border, torch.copysign(torch.full_like(exact, beyond), exact), result)
+        )
 
     return apply
 
