@@ -19,7 +19,7 @@ tried = ox.rank_finetuned(models, "labelled", budget=600.0)
 answers = ox.rank_by_answers("a.onnx", models, probes)
 print(places, tried.names[0], answers.models[0].result, ox.finetune("a.onnx", "labelled").losses)
 faithful = ox.measure_faithfulness("a.onnx", probes, ["elrp"]).models[0].values
-print(ox.diff("a.onnx", "b.onnx").verdict, sorted(faithful))
+print(ox.diff("a.onnx", "b.onnx").verdict, sorted(faithful), ox.sweep_precision("a.onnx", "int8").keep)
 table = ox.layers("a.onnx", "b.onnx", probes, options=ox.Options(samples=4))
 print("none" if table.best is None else table.best.tensor, table.advice)
 space = ox.Space.create("zoo.space", probes, "elrp")
