@@ -64,7 +64,7 @@ def skips() -> onnx.ModelProto:
     y = net.add("Concat", net.add("ConvTranspose", third, net.random(8, 8, 2, 2), strides=[2, 2]), second, axis=1)
     side = net.conv(y, 16, 1, 1)
     y = net.add("Relu", net.conv(y, 16, 6, pads=[1] * 4))
-    y = net.add("Resize", y, "", net.weight(np.float32([1, 1, 2, 2])), mode="linear")
+    y = net.add("Resize", y, "", net.weight(np.array([1, 1, 2, 2], np.float32)), mode="linear")
     y = net.conv(net.add("Concat", y, first, axis=1), 12, 6, pads=[1] * 4)
     return net.model([net.add("Relu", net.add("Add", y, first)), net.add("Sigmoid", side)])
 
@@ -72,18 +72,20 @@ def skips() -> onnx.ModelProto:
 def tokens() -> onnx.ModelProto:
     """A block of a transformer: a node with several outputs, products of two computed tensors, softmax, normalisation."""
     net = Net(("N", 3, SIZE, SIZE), seed=2)
-    patches = net.add("Reshape", net.conv("image", 3, 12, 4, strides=[4, 4]), net.weight(np.int64([0, 12, 16])))
+    patches = net.add("Reshape", net.conv("image", 3, 12, 4, strides=[4, 4]), net.weight(np.array([0, 12, 16], np.int64)))
     x = net.add("Transpose", patches, perm=[0, 2, 1])
     ones, zeros = net.weight(np.ones(12, np.float32)), net.weight(np.zeros(12, np.float32))
     given = net.add("MatMul", net.add("LayerNormalization", x, ones, zeros, axis=-1), net.random(12, 36))
     net.nodes.append(
-        onnx.helper.make_node("Split", [given, net.weight(np.int64([12, 12, 12]))], ["q", "k", "v"], name="split", axis=2)
+        onnx.helper.make_node(
+            "Split", [given, net.weight(np.array([12, 12, 12], np.int64))], ["q", "k", "v"], name="split", axis=2
+        )
     )
     scores = net.add("MatMul", "q", net.add("Transpose", "k", perm=[0, 2, 1]))
     x = net.add("Add", x, net.add("MatMul", net.add("Softmax", scores, axis=-1), "v"))
     y = net.add("Gelu", net.add("MatMul", x, net.random(12, 24)))
     x = net.add("Add", x, net.add("MatMul", y, net.random(24, 12)))
-    return net.model([net.dense(net.add("ReduceMean", x, net.weight(np.int64([1])), keepdims=0), 12, 3)], opset=20)
+    return net.model([net.dense(net.add("ReduceMean", x, net.weight(np.array([1], np.int64)), keepdims=0), 12, 3)], opset=20)
 
 
 NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {"residual": residual, "skips": skips, "tokens": tokens}

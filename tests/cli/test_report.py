@@ -136,7 +136,7 @@ def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture
     result(tmp_path / "out", NAMES, warnings=("look out",))
     goal = tmp_path / "new/page.html"
     assert command(str(tmp_path / "out"), "-o", str(goal), "--images", "0", "--title", "Mine", "--target", "zoo/2.onnx") == 0
-    assert capsys.readouterr() == ("", "warning: look out\n")
+    assert capsys.readouterr() == ("", f"Wrote {goal}\nwarning: look out\n")
     page = Page(goal.read_text("utf-8"))
     assert (page.data["target"], page.data["gallery"]) == (2, None)
     assert page.content[""].count("Mine") == 2
