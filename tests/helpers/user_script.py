@@ -21,7 +21,7 @@ print(places, tried.names[0], answers.models[0].result, ox.finetune("a.onnx", "l
 faithful = ox.measure_faithfulness("a.onnx", probes, ["elrp"]).models[0].values
 print(ox.diff("a.onnx", "b.onnx").verdict, sorted(faithful), ox.sweep_precision("a.onnx", "int8").keep)
 table = ox.layers("a.onnx", "b.onnx", probes, options=ox.Options(samples=4))
-print("none" if table.best is None else table.best.tensor, table.advice)
+print("none" if table.best is None else table.best.tensor, table.advice, ox.compare_layers("a.onnx", "b.onnx").sources)
 space = ox.Space.create("zoo.space", probes, "elrp")
 added = space.add(models, license="apache-2.0", tags=["team"])
 print(added.names, [failure.error for failure in added.failed], space.where("tag=team").nearest("a", 5)[0].affinity)

@@ -35,6 +35,7 @@ def test_the_script_has_every_public_name_but_those_of_types() -> None:
     text = SCRIPT.read_text("utf-8")
     assert {name for name in ox.__all__ if f"ox.{name}" not in text} == {
         "Affinity",
+        "LayerMatrix",
         "LayerTable",
         "Model",
         "ModelDiff",
