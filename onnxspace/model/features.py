@@ -19,6 +19,7 @@ from onnxspace.model.group_axes import measure_axes
 from onnxspace.model.image_groups import fill_group, split_images
 from onnxspace.model.model import Model
 from onnxspace.model.network import Network
+from onnxspace.model.providers import Provider, list_providers
 from onnxspace.model.rewritten import check_model
 from onnxspace.model.runtime import Runner, input_dtype, shapes_of
 from onnxspace.model.shapes import refuse_large_tensors
@@ -51,14 +52,14 @@ class Features:
         return mapped
 
 
-def features_key(model: Model, tensors: Sequence[str], pool: Pool, images_sha256: str) -> str:
+def features_key(model: Model, tensors: Sequence[str], pool: Pool, images_sha256: str, provider: Provider = "cpu") -> str:
     """Cache key of a file of features: 32 hexadecimal digits.
 
-    It depends on the model's checksum, the names of the `tensors`, the preprocessing, the `pool` and `images_sha256`, the
-    checksum of the images.
+    It depends on the model's checksum, the names of the `tensors`, the preprocessing, the `pool`, `images_sha256`, the
+    checksum of the images, and the `provider`, whose bits differ from another's.
     """
     sha256, *others = model.identity
-    facts = (sha256, tuple(tensors), *others, pool, images_sha256)
+    facts = (sha256, tuple(tensors), *others, pool, images_sha256, *(() if provider == "cpu" else (provider,)))
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
 
@@ -80,21 +81,22 @@ def find_class_output(model: Model) -> Encoder | None:
 
 
 def write_features(
-    model: Model, encoder: Encoder, images: NDArray[np.uint8], file: Path, pool: Pool = "none", progress: Advance | None = None
-) -> Features:
+    model: Model, encoder: Encoder, images: NDArray[np.uint8], file: Path, pool: Pool = "none", progress: Advance | None = None,
+    provider: Provider = "cpu",
+) -> Features:  # fmt: skip
     """Run the part of `model` below `encoder` on `images` (uint8 [images, size, size, 3]) and write its outputs to `file`.
 
     The file holds one row per image, with the encoder's tensors one after another. `pool` "mean" averages convolutional
     outputs [channels, height, width] over positions, and sequences [tokens, channels] over tokens; "fit" pools windows as
     `pool_to_fit` does, and keeps the shape of a single tensor: [images, channels, height, width]. ONNX Runtime runs in
     batches where the graph gives the same results for them as for single images. `progress` is called with the number of
-    images of each batch. The file is written whole or not at all.
+    images of each batch, `provider` where the network runs. The file is written whole or not at all.
 
     Returns the features. Raises ModelError where ONNX Runtime can't run the model, AttributionError for values that are not
     finite, OutputError where the file can't be written.
     """
     check_model(model, images)
-    found = load_pass(model, encoder, pool)
+    found = load_pass(model, encoder, pool, provider)
     shape, rows = found.measure(images)
     whole = shape_of_file(encoder, len(images), shape, rows, pool)
     step = max(1, BATCH // model.images_at_once) * model.images_at_once
@@ -108,20 +110,22 @@ def write_features(
     return Features(file, shape)
 
 
-def load_pass(model: Model, encoder: Encoder, pool: Pool) -> ForwardPass | _GroupPass:
+def load_pass(model: Model, encoder: Encoder, pool: Pool, provider: Provider = "cpu") -> ForwardPass | _GroupPass:
     """Return the part of `model` below `encoder`, ready to be run on batches of images. Raises ModelError."""
     part = cut(model, encoder)
-    return ForwardPass(model, part, pool) if model.group is None else _GroupPass(model, part, pool, encoder.tensors)
+    if model.group is None:
+        return ForwardPass(model, part, pool, provider)
+    return _GroupPass(model, part, pool, encoder.tensors, provider)
 
 
 class ForwardPass:
     """A cut graph, loaded and ready to be run on batches of images."""
 
-    def __init__(self, model: Model, part: Network, pool: Pool) -> None:
+    def __init__(self, model: Model, part: Network, pool: Pool, provider: Provider = "cpu") -> None:
         self.model, self.pool = model, pool
         refuse_large_tensors(part.proto, {model.image.name: model.input_shape}, model.path)
         self.dtype = input_dtype(part)
-        self.runner = _load_runner(part, model.path)
+        self.runner = _load_runner(part, model.path, provider)
         self.batched = True
 
     def measure(self, images: NDArray[np.uint8]) -> tuple[tuple[int, ...], int]:
@@ -177,8 +181,8 @@ class ForwardPass:
 class _GroupPass(ForwardPass):
     """A cut graph that is run on N images at a time; those of the last N are repeated where there are fewer."""
 
-    def __init__(self, model: Model, part: Network, pool: Pool, tensors: Sequence[str]) -> None:
-        super().__init__(model, part, pool)
+    def __init__(self, model: Model, part: Network, pool: Pool, tensors: Sequence[str], provider: Provider = "cpu") -> None:
+        super().__init__(model, part, pool, provider)
         self.size = model.images_at_once
         self.axes = measure_axes(model, lambda values: self._run(values.astype(self.dtype)), tensors)
 
@@ -247,12 +251,13 @@ def pool_to_fit(output: NDArray[np.float32], most: int = FIT) -> NDArray[np.floa
     return output
 
 
-def _load_runner(part: Network, path: str) -> Runner:
+def _load_runner(part: Network, path: str, provider: Provider = "cpu") -> Runner:
+    providers = list_providers(provider)
     try:
-        return Runner(part, optimise=True)
+        return Runner(part, optimise=True, providers=providers)
     except Exception:  # a few graphs run only without optimisation
         try:
-            return Runner(part)
+            return Runner(part, providers=providers)
         except Exception as error:
             raise ModelError(f"{path} can't be loaded by ONNX Runtime ({_first_line(error)}). Export it again.") from error
 

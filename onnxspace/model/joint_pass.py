@@ -16,6 +16,7 @@ from onnxspace.inputs.execution import Advance
 from onnxspace.model.encoder import Encoder, cut
 from onnxspace.model.features import BATCH, ForwardPass, Pool, check_finite, load_pass, shape_of_file
 from onnxspace.model.model import Model
+from onnxspace.model.providers import Provider
 from onnxspace.model.rewritten import check_model
 from onnxspace.storage.atomic import whole_array
 
@@ -26,7 +27,9 @@ Rows = NDArray[np.float32]
 _COMPARED = 2
 
 
-def write_together(model: Model, parts: Sequence[Part], images: NDArray[np.uint8], pool: Pool, progress: Advance) -> bool:
+def write_together(
+    model: Model, parts: Sequence[Part], images: NDArray[np.uint8], pool: Pool, progress: Advance, provider: Provider = "cpu"
+) -> bool:
     """Write what `write_features` would for each of `parts`, from one pass of ONNX Runtime, if that computes the same bits.
 
     ONNX Runtime fuses nodes at which no output lies, so a graph with more outputs may round otherwise. The first and the last batch
@@ -39,18 +42,20 @@ def write_together(model: Model, parts: Sequence[Part], images: NDArray[np.uint8
         return False
     try:
         check_model(model, images)
-        return _write(model, parts, images, pool, progress)
+        return _write(model, parts, images, pool, progress, provider)
     except OutputError:
         raise
     except OnnxspaceError:
         return False
 
 
-def _write(model: Model, parts: Sequence[Part], images: NDArray[np.uint8], pool: Pool, progress: Advance) -> bool:
+def _write(
+    model: Model, parts: Sequence[Part], images: NDArray[np.uint8], pool: Pool, progress: Advance, provider: Provider
+) -> bool:
     last = (len(images) - 1) // BATCH * BATCH
     batches = [images[:BATCH], images[last:]]
-    alone = [_compute_alone(model, encoder, images, batches, pool) for encoder, _ in parts]  # one session at a time
-    joint = _JointPass(model, [encoder for encoder, _ in parts], pool)
+    alone = [_compute_alone(model, encoder, images, batches, pool, provider) for encoder, _ in parts]  # one session at a time
+    joint = _JointPass(model, [encoder for encoder, _ in parts], pool, provider)
     joint.measure(images)
     found = [joint.compute(batch) for batch in batches]
     if not all(_are_equal(one[1][i], found[i][k]) for k, one in enumerate(alone) for i in range(len(batches))):
@@ -67,10 +72,15 @@ def _write(model: Model, parts: Sequence[Part], images: NDArray[np.uint8], pool:
 
 
 def _compute_alone(
-    model: Model, encoder: Encoder, images: NDArray[np.uint8], batches: Sequence[NDArray[np.uint8]], pool: Pool
+    model: Model,
+    encoder: Encoder,
+    images: NDArray[np.uint8],
+    batches: Sequence[NDArray[np.uint8]],
+    pool: Pool,
+    provider: Provider,
 ) -> tuple[tuple[int, ...], list[Rows]]:
     """The shape of the file of a set of tensors, and its rows of some batches, by the pass that computes nothing else."""
-    found = load_pass(model, encoder, pool)
+    found = load_pass(model, encoder, pool, provider)
     return shape_of_file(encoder, len(images), *found.measure(images), pool), [found(batch) for batch in batches]
 
 
@@ -81,9 +91,9 @@ def _are_equal(first: Rows, second: Rows) -> bool:
 class _JointPass(ForwardPass):
     """The graph from the image to all sets of tensors."""
 
-    def __init__(self, model: Model, encoders: Sequence[Encoder], pool: Pool) -> None:
+    def __init__(self, model: Model, encoders: Sequence[Encoder], pool: Pool, provider: Provider) -> None:
         tensors = tuple(name for encoder in encoders for name in encoder.tensors)
-        super().__init__(model, cut(model, Encoder(tensors, "several")), pool)
+        super().__init__(model, cut(model, Encoder(tensors, "several")), pool, provider)
         self.ends = np.cumsum([len(encoder.tensors) for encoder in encoders])[:-1]
 
     def compute(self, images: NDArray[np.uint8]) -> list[Rows]:

@@ -31,13 +31,16 @@ _BROKEN = (
 
 
 class Runner:
-    """One loaded model: an ONNX Runtime session on the CPU, and the weights that are fed to it.
+    """One loaded model: an ONNX Runtime session, on the CPU unless `providers` says otherwise, and the weights that are fed to it.
 
     Called with a mapping of input names to arrays, it returns the list of outputs; it stops at the next node after `seconds`. Without `optimise`, ONNX Runtime executes
     the graph node by node and reads the weights without copying them; `frugal` returns memory after each run. A graph of an opset that the runtime lacks is written in a newer one. Raises ONNX Runtime's own errors.
     """
 
-    def __init__(self, model: onnx.ModelProto | Network, *, optimise: bool = False, frugal: bool = False) -> None:
+    def __init__(
+        self, model: onnx.ModelProto | Network, *, optimise: bool = False, frugal: bool = False,
+        providers: Sequence[Any] = ("CPUExecutionProvider",),
+    ) -> None:  # fmt: skip
         network = raise_opset(as_network(model))
         self.input = network.proto.graph.input[0].name if network.proto.graph.input else ""
         self.weights = {} if optimise else network.weights
@@ -46,9 +49,7 @@ class Runner:
         if optimise:
             _add_weights(options, network.weights)
         proto = network.proto if optimise else with_weights_as_inputs(network.proto)
-        self.session = import_onnxruntime().InferenceSession(
-            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self.session = import_onnxruntime().InferenceSession(proto.SerializeToString(), options, providers=list(providers))
 
     def __call__(self, feeds: Mapping[str, NDArray[Any]], seconds: float | None = None) -> list[NDArray[Any]]:
         given = {**self.weights, **feeds}

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from onnxspace.attribution.devices import list_devices
 from onnxspace.attribution.gradient_fields import METHOD, fields_key, write_fields
 from onnxspace.attribution.maps import engines_for
 from onnxspace.attribution.subject import find_subject
@@ -21,6 +22,7 @@ from onnxspace.model.features import features_key, write_features
 from onnxspace.model.joint_pass import write_together
 from onnxspace.model.model import Model
 from onnxspace.model.outputs import find_float_outputs
+from onnxspace.model.providers import Provider, find_fault
 from onnxspace.model.runtime import shapes_of
 from onnxspace.scores.registry import Kind
 from onnxspace.storage.map_file import MapWriter, to_unit_maps
@@ -82,9 +84,11 @@ class FeaturesFile:
     """Values of a network's tensors, float32 [images, …]: of its encoder or its outputs, which `locate` returns.
 
     `further` locates other tensors whose file will be needed next, so that one pass may compute both (None: there are none).
+    `execution` says on which device.
     """
 
     setup: Setup
+    execution: Execution
     locate: Callable[[PreparedModel], Encoder]
     further: Callable[[PreparedModel], Encoder] | None = None
 
@@ -94,14 +98,22 @@ class FeaturesFile:
         if _has_images(file, len(probes)):
             advance(len(probes))
         elif not self._write_both(model, encoder, to, advance):
-            write_features(model.model, encoder, probes.images, file, "fit", advance)
+            write_features(model.model, encoder, probes.images, file, "fit", advance, self._choose_provider()[0])
         values = _count_values(model.model, encoder)
         kept = int(np.prod(map_array(file).shape[1:]))
         averaged = f"its {values:,} features per image are averaged over windows, to {kept:,}."
-        return file, (averaged,) if values > kept else ()
+        return file, (*((averaged,) if values > kept else ()), *self._choose_provider()[1])
+
+    def _choose_provider(self) -> tuple[Provider, tuple[str, ...]]:
+        """Where features are computed, and a remark where that is not the device on which maps are."""
+        if list_devices(self.execution.compute)[0].type != "cuda":
+            return "cpu", ()
+        fault = find_fault()
+        return ("cpu", (f"its features are computed on the CPU, not on the GPU: {fault}.",)) if fault else ("cuda", ())
 
     def _name_file(self, model: PreparedModel, encoder: Encoder, to: Destination) -> Path:
-        return to.folder / f"{features_key(model.model, encoder.tensors, 'fit', self.setup.probes.sha256)}{FEATURES}"
+        digest, provider = self.setup.probes.sha256, self._choose_provider()[0]
+        return to.folder / f"{features_key(model.model, encoder.tensors, 'fit', digest, provider)}{FEATURES}"
 
     def _write_both(self, model: PreparedModel, encoder: Encoder, to: Destination, advance: Advance) -> bool:
         """Write the further tensors too where one pass gives the same bits; returns whether it did."""
@@ -113,7 +125,9 @@ class FeaturesFile:
             return False
         parts = [(one, self._name_file(model, one, to)) for one in (encoder, other)]
         images = self.setup.probes.images
-        return not _has_images(parts[1][1], len(images)) and write_together(model.model, parts, images, "fit", advance)
+        if _has_images(parts[1][1], len(images)):
+            return False
+        return write_together(model.model, parts, images, "fit", advance, self._choose_provider()[0])
 
 
 @dataclass(frozen=True)
@@ -139,8 +153,8 @@ def representation_of(kind: Kind, given: FileRequest) -> Representation:
         options = None if given.fields is None else Options(**given.fields)
         return FieldsFile(Setup(setup.probes, METHOD, options), execution)
     if kind == "outputs":
-        return FeaturesFile(seen, _locate_outputs)
-    return FeaturesFile(seen, _locate_encoder, _locate_outputs if given.outputs else None)
+        return FeaturesFile(seen, execution, _locate_outputs)
+    return FeaturesFile(seen, execution, _locate_encoder, _locate_outputs if given.outputs else None)
 
 
 def _locate_encoder(model: PreparedModel) -> Encoder:
