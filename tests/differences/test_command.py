@@ -54,6 +54,16 @@ def test_text_fits_eighty_columns_and_names_what_departs(run: Run, monkeypatch: 
     assert out.count("\n  DEPARTS") == 1
 
 
+def test_a_table_does_not_replace_a_model(run: Run, place: Path) -> None:
+    before = (place / "new.onnx").read_bytes()
+    code, out, error = run("old.onnx", "new.onnx", *QUICK, "--csv", "new.onnx")
+    assert (code, out) == (2, "")
+    assert error == "onnxspace: new.onnx is not a name for a CSV file. Name a file that ends in .csv as --csv.\n"
+    (place / "new.csv").symlink_to("new.onnx")
+    assert "new.csv is one of the files that are read" in run("old.onnx", "new.onnx", *QUICK, "--csv", "new.csv")[2]
+    assert (place / "new.onnx").read_bytes() == before
+
+
 def test_the_page_is_written_and_named(run: Run, place: Path) -> None:
     code, out, error = run("old.onnx", "new.onnx", "--images", "1", "--no-maps", "-o", "diff.html", "--top", "0")
     assert (code, error.splitlines()[-1]) == (1, "Wrote diff.html")
