@@ -113,6 +113,20 @@ def test_what_has_no_layers_or_an_old_operator_set_is_refused_in_words(place: Pa
         ox.sweep_precision("old.onnx")
 
 
+def test_outputs_that_measure_no_rounding_are_refused_in_words(place: Path) -> None:
+    whole = pairs.fold(pairs.base())
+    end = whole.graph.node[-1]
+    end.output[0] = "numbers"
+    whole.graph.node.append(onnx.helper.make_node("ArgMax", ["numbers"], ["logits"], name="largest", axis=1))
+    whole.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.INT64, None))
+    onnx.save(whole, "whole.onnx")
+    onnx.save(edits.change_of(pairs.fold(pairs.base()), "/9/Gemm", lambda w: w * np.nan), "broken.onnx")
+    with pytest.raises(ModelError, match=r"whole\.onnx has no output of floating-point numbers"):
+        ox.sweep_precision("whole.onnx")
+    with pytest.raises(ModelError, match=r"broken\.onnx has outputs that are not finite before anything is rounded"):
+        ox.sweep_precision("broken.onnx")
+
+
 @pytest.mark.parametrize(
     "change",
     [
