@@ -15,6 +15,7 @@ _NUMBERS = ("max_error", "relative_error", "own_error", "cosine", "snr_db", "hal
 _WEIGHTS: dict[str, type | tuple[type, ...]] = {
     "kind": str, "difference": float, "types": list, "rounding": float, "pruned": float, "factor": list, "axis": str, "moved": int,
     "bias": float, "cause": str, "remaining": float, "shift": list, "levels": int, "rank": int, "outputs": list, "inputs": list, "kept": int,
+    "edited": int,
 }  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from onnxspace.differences.result import MOST_NAME, Change, Node, NodeGroup
 from onnxspace.storage.printable import shorten
 
 _NAMED = 3
+#: What became of weights where nodes that depart have little more in common than their place.
+_UNRELATED = frozenset({"equal", "replaced", "resized", "unread"})
 
 
 def describe_export(found: Findings) -> Iterator[Change]:
@@ -41,6 +43,13 @@ def describe_outputs(found: Findings) -> Iterator[Change]:
     if old != new and sorted(old) == sorted(new):
         names = ", ".join(shorten(name, MOST_NAME) for name in new[:_NAMED]) + (", …" if len(new) > _NAMED else "")
         yield Change("outputs-moved", f"The outputs are listed in another order ({names}), and are compared in it.")
+    for more, fewer, word in ((new, old, "added"), (old, new, "removed")):
+        count = fewer.count("None")
+        if count:
+            words = "One output was" if count == 1 else f"{count} outputs were"
+            ours = [shorten(name, MOST_NAME) for name in more if name not in fewer]
+            listed = ": " + ", ".join(ours[:_NAMED]) + (", …" if count > _NAMED else "") if len(ours) == count else ""
+            yield Change(f"outputs-{word}", f"{words} {word}{listed}.")
 
 
 def describe_layout(found: Findings) -> Iterator[Change]:
@@ -126,7 +135,10 @@ def _describe_moving(found: Findings) -> Iterator[Change]:
 
 def _describe_changed(found: Findings) -> Iterator[Change]:
     """Nodes without changed weights that compute something else."""
-    plain = [group for group in found.groups if group.status == "departs" and _kind(group) in ("equal", "requantised")]
+    plain = [
+        group for group in found.groups if group.status == "departs" and _kind(group) in ("equal", "requantised")
+        and not _is_rounded_in_place(group)
+    ]  # fmt: skip
     others = [group for group in plain if join_operators(group.old) != join_operators(group.new)]
     if others:
         words = "At one place" if len(others) == 1 else f"At {len(others)} places"
@@ -137,6 +149,11 @@ def _describe_changed(found: Findings) -> Iterator[Change]:
         words = "One node computes" if len(alike) == 1 else f"{len(alike)} nodes compute"
         hint = "" if any(group.settings for group in alike) else ", as with another constant"
         yield Change("changed", f"{words} something else from equal inputs{hint}: {_list_settings(alike)}.", names_of(alike))
+
+
+def _is_rounded_in_place(group: NodeGroup) -> bool:
+    """Whether weights were rounded and kept in their type, which another sentence says."""
+    return _kind(group) == "requantised" and (group.weights or {}).get("types") == ["float32", "float32"] and not group.settings
 
 
 def _list_settings(groups: Sequence[NodeGroup]) -> str:
@@ -166,7 +183,11 @@ def _list_nodes(nodes: Sequence[Node]) -> str:
 
 
 def describe_kinship(found: Findings) -> Iterator[Change]:
-    paired = sum(count_computing(group.new) for group in found.groups if group.old and group.status != "departs")
+    paired = sum(
+        count_computing(group.new)
+        for group in found.groups
+        if group.old and (group.status != "departs" or _kind(group) not in _UNRELATED)
+    )
     if 4 * paired < found.new.computing:
         yield Change(
             "unrelated",

@@ -63,7 +63,8 @@ class PrecisionSweep:
     def summary(self) -> str:
         """The advice in a sentence."""
         word = _WORDS[self.precision]
-        before = f"With all {count(len(self.layers), 'layer')} in {word}, the outputs of {self.name} differ by {_write(self.all_rounded)}"
+        every = "its only layer" if len(self.layers) == 1 else f"all {count(len(self.layers), 'layer')}"
+        before = f"With {every} in {word}, the outputs of {self.name} differ by {_write(self.all_rounded)}"
         if not self.keep:
             return f"{before}: none has to stay in float for {format_percent(self.within)}."
         return f"{before}; with {count(len(self.keep), 'layer')} in float, by {_write(self.advised)}: {list_names(self.keep)}."

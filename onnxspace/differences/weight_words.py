@@ -76,6 +76,13 @@ def _describe_requantised(groups: Groups, layers: Groups) -> Iterator[Change]:
     if ours:
         text = f"Weights were rounded anew, with other scales, in {count_of(ours, layers)}{_describe_rounding(ours)}{add_names(ours, layers)}."
         yield Change("requantised", text, name_layers(ours))
+    ours = [group for group in groups if weights_of(group)["types"] == ["float32", "float32"]]
+    if ours:
+        text = (
+            f"Weights were rounded to a lower precision, and are stored in single precision as before, in {count_of(ours, layers)}"
+            f"{_describe_rounding(ours)}{add_names(ours, layers)}."
+        )
+        yield Change("requantised", text, name_layers(ours))
 
 
 def _describe_pruned(groups: Groups, layers: Groups) -> Iterator[Change]:
@@ -90,6 +97,18 @@ def _describe_trained(groups: Groups, layers: Groups) -> Iterator[Change]:
     gaps = [float(weights_of(group).get("difference", 0.0)) for group in groups]
     text = f"Weights were trained further in {count_of(groups, layers)}: they differ by {format_percents(gaps)}{add_names(groups, layers)}."
     yield Change("trained", text, name_layers(groups))
+
+
+def _describe_edited(groups: Groups, layers: Groups) -> Iterator[Change]:
+    most = max(int(weights_of(group)["edited"]) for group in groups)
+    number = count(most, "weight") if len(groups) == 1 else f"up to {count(most, 'weight')} each"
+    text = f"Few weights differ, and all others are the same numbers, in {count_of(groups, layers)}: {number}{add_names(groups, layers)}."
+    yield Change("edited", text, name_layers(groups))
+
+
+def _describe_unread(groups: Groups, layers: Groups) -> Iterator[Change]:
+    text = f"Weights are not finite, and were not compared, in {count_of(groups, layers)}{add_names(groups, layers)}."
+    yield Change("not-finite", text, name_layers(groups))
 
 
 def _describe_clustered(groups: Groups, layers: Groups) -> Iterator[Change]:
@@ -201,7 +220,7 @@ def _describe_sizes(group: NodeGroup) -> str:
 #: What is said of each kind, in the order of the sentences.
 _SENTENCES: Mapping[str, Describe] = {
     "requantised": _describe_requantised, "pruned": _describe_pruned, "clustered": _describe_clustered, "trained": _describe_trained,
-    "adapted": _describe_adapted, "factorised": _describe_factorised, "shifted": _describe_shifted, "bias": _describe_bias,
+    "edited": _describe_edited, "unread": _describe_unread, "adapted": _describe_adapted, "factorised": _describe_factorised, "shifted": _describe_shifted, "bias": _describe_bias,
     "scaled": _describe_scaled, "folded_wrongly": _describe_folded, "swapped": _describe_swapped, "replaced": _describe_replaced,
     "resized": _describe_resized,
 }  # fmt: skip

@@ -25,6 +25,7 @@ from onnxspace.inputs.methods import (
     resolve_settings,
 )
 from onnxspace.inputs.names import EncoderNames, encoders_for, list_encoders, name_models
+from onnxspace.inputs.photo_folder import list_photos
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
@@ -112,6 +113,7 @@ def explain(
     room = _PAGE_ROOM if output is not None and Path(output).suffix.lower() == PAGE else _ROOM
     room.check(len(images) if probe is None else max(1, len(images)), len(models) * len(asked))
     read = [Path(path) for path in (*models, *images, settings.baseline)]
+    read += [] if probe is None else list_photos(Path(probe)).files
     if output is not None:
         check_picture_path(Path(output), read, kinds=(*PICTURES, PAGE))
     if animate is not None:

@@ -145,6 +145,12 @@ def test_refused_in_a_sentence_and_nothing_is_left(run: Run, place: Path, argume
     assert left(place) == {"broken.onnx", "broken.jpg", "taken.png"}
 
 
+def test_a_photo_of_the_probe_folder_is_not_replaced(run: Run, place: Path) -> None:
+    before = (place / "dog.png").read_bytes()
+    refused(run("a.onnx", "--probe", ".", "-o", "dog.png"), "dog.png is one of the files")
+    assert (place / "dog.png").read_bytes() == before
+
+
 def test_python_refuses_an_empty_call(place: Path) -> None:
     with pytest.raises(ConfigError, match="nothing to explain"):
         ox.explain(["a.onnx"], [])

@@ -54,6 +54,42 @@ def test_text_fits_eighty_columns_and_names_what_departs(run: Run, monkeypatch: 
     assert out.count("\n  DEPARTS") == 1
 
 
+def test_equal_files_are_the_same_though_their_values_are_not_finite(run: Run, place: Path) -> None:
+    onnx.save(edits.change_of(pairs.base(), "/9/Gemm", lambda w: w * np.nan), "broken.onnx")
+    code, out, _ = run("broken.onnx", "broken.onnx", *QUICK)
+    assert (code, "departs" in out) == (0, False)
+
+
+def test_layers_that_were_changed_have_counterparts(run: Run, place: Path) -> None:
+    onnx.save(edits.train_all(pairs.base()), "all.onnx")
+    assert "little in common" not in run("old.onnx", "all.onnx", *QUICK, "--top", "0")[1]
+    for name, factor in (("one.onnx", 1), ("zero.onnx", 0)):
+        onnx.save(_make_layer(factor), name)
+    out = run("one.onnx", "zero.onnx", *QUICK)[1]
+    assert "Weights were pruned in the only layer" in out
+    assert "little in common" not in out
+
+
+def _make_layer(factor: float) -> onnx.ModelProto:
+    """A network of one convolution."""
+    weights = factor * np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
+    values = [onnx.helper.make_tensor_value_info("image", 1, [1, 3, 8, 8]), onnx.helper.make_tensor_value_info("y", 1, None)]
+    node = onnx.helper.make_node("Conv", ["image", "w"], ["y"], name="conv")
+    stored = [onnx.numpy_helper.from_array(weights.astype(np.float32), "w")]
+    graph = onnx.helper.make_graph([node], "layer", values[:1], values[1:], stored)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_a_table_does_not_replace_a_model(run: Run, place: Path) -> None:
+    before = (place / "new.onnx").read_bytes()
+    code, out, error = run("old.onnx", "new.onnx", *QUICK, "--csv", "new.onnx")
+    assert (code, out) == (2, "")
+    assert error == "onnxspace: new.onnx is not a name for a CSV file. Name a file that ends in .csv as --csv.\n"
+    (place / "new.csv").symlink_to("new.onnx")
+    assert "new.csv is one of the files that are read" in run("old.onnx", "new.onnx", *QUICK, "--csv", "new.csv")[2]
+    assert (place / "new.onnx").read_bytes() == before
+
+
 def test_the_page_is_written_and_named(run: Run, place: Path) -> None:
     code, out, error = run("old.onnx", "new.onnx", "--images", "1", "--no-maps", "-o", "diff.html", "--top", "0")
     assert (code, error.splitlines()[-1]) == (1, "Wrote diff.html")

@@ -91,6 +91,8 @@ def test_the_command_prints_the_advice_and_what_another_file_stores(run: Run, pl
         (("plain.onnx",), "Give two models to compare"),
         (("plain.onnx", "plain.onnx", "--keep-within", "0.1"), "need --precision"),
         (("plain.onnx", "--precision", "int8", "--format", "markdown"), "Leave out --format markdown"),
+        (("plain.onnx", "--precision", "int8", "-o", "page.html"), "Leave out -o"),
+        (("plain.onnx", "--precision", "int8", "--csv", "plain.onnx"), "Name a file that ends in .csv"),
         (("plain.onnx", "--precision", "int8", "--images", "2"), "on 3 to 64 images, not 2"),
     ],
 )
@@ -109,6 +111,20 @@ def test_what_has_no_layers_or_an_old_operator_set_is_refused_in_words(place: Pa
     onnx.save(old, "old.onnx")
     with pytest.raises(ModelError, match="operator set below 10"):
         ox.sweep_precision("old.onnx")
+
+
+def test_outputs_that_measure_no_rounding_are_refused_in_words(place: Path) -> None:
+    whole = pairs.fold(pairs.base())
+    end = whole.graph.node[-1]
+    end.output[0] = "numbers"
+    whole.graph.node.append(onnx.helper.make_node("ArgMax", ["numbers"], ["logits"], name="largest", axis=1))
+    whole.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.INT64, None))
+    onnx.save(whole, "whole.onnx")
+    onnx.save(edits.change_of(pairs.fold(pairs.base()), "/9/Gemm", lambda w: w * np.nan), "broken.onnx")
+    with pytest.raises(ModelError, match=r"whole\.onnx has no output of floating-point numbers"):
+        ox.sweep_precision("whole.onnx")
+    with pytest.raises(ModelError, match=r"broken\.onnx has outputs that are not finite before anything is rounded"):
+        ox.sweep_precision("broken.onnx")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,11 @@ def draw(*shape: int, seed: int = 0) -> np.ndarray:
     return (rng.standard_normal(shape) * rng.uniform(0.5, 2, (*shape[:2], *[1] * (len(shape) - 2)))).astype(np.float32)
 
 
+def test_values_whose_squares_are_beyond_single_precision_have_finite_signatures() -> None:
+    found = measure_signature(np.full((1, 4, 9, 9), 3e38, np.float32))
+    assert all(np.isfinite(one).all() for one in (found.quantiles, found.sketch, found.lengths))
+
+
 def test_a_signature_does_not_depend_on_the_layout() -> None:
     values = draw(1, 6, 9, 7)
     one, other = measure_signature(values), measure_signature(values.transpose(0, 2, 3, 1))

@@ -13,6 +13,7 @@ from onnxspace.differences.child.layer_weights import LayerWeights, read_layers
 from onnxspace.differences.child.similar_weights import find_similar
 from onnxspace.differences.child.weight_changes import compare_weights
 from onnxspace.model.graph import Graph
+from tests.helpers.diff_edits import cut_bits, replace_one
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.standard_normal((24, 30)).astype(np.float32)
@@ -46,6 +47,27 @@ def test_rounding_to_half_precision_is_told_from_training() -> None:
     assert compare_weights(layer(ROWS), layer(half, "float16")).kind == "requantised"
     moved = (half + np.float16(0.01) * RNG.standard_normal(ROWS.shape)).astype(np.float16)
     assert compare_weights(layer(ROWS), layer(moved, "float16")).kind == "trained"
+
+
+def test_rounding_that_is_stored_in_single_precision_is_told_from_training() -> None:
+    half, brain = ROWS.astype(np.float16).astype(np.float32), cut_bits(ROWS)
+    assert [compare_weights(layer(ROWS), layer(one)).kind for one in (half, brain)] == ["requantised"] * 2
+    assert compare_weights(layer(half), layer(ROWS)).kind == "trained"
+    assert (
+        compare_weights(layer(half), layer((half * np.float16(1.01)).astype(np.float16).astype(np.float32))).kind
+        != "requantised"
+    )
+
+
+def test_few_weights_that_are_others_are_counted() -> None:
+    found = compare_weights(layer(ROWS), layer(replace_one(ROWS, 1e4)))
+    assert (found.kind, found.edited) == ("edited", 1)
+
+
+def test_equal_weights_that_are_not_finite_are_equal() -> None:
+    broken = replace_one(ROWS, np.nan)
+    assert compare_weights(layer(broken), layer(broken.copy())).kind == "equal"
+    assert compare_weights(layer(ROWS), layer(broken)).kind == "unread"
 
 
 def test_rounding_to_integers_states_the_error_that_it_explains() -> None:

@@ -128,6 +128,41 @@ def replace_attributes(model: ModelProto, name: str, gone: Sequence[str] = (), *
     return made
 
 
+def cut_bits(values: Array) -> Array:
+    """The nearest smaller numbers of bfloat16, in single precision."""
+    return (values.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def ternarise(values: Array) -> Array:
+    """Three values: 0, and one of either sign."""
+    size = np.abs(values).mean()
+    return np.asarray(np.sign(values) * size * (np.abs(values) > 0.7 * size))
+
+
+def replace_one(values: Array, value: float, place: int = 7) -> Array:
+    """One weight replaced."""
+    return np.where(np.arange(values.size).reshape(values.shape) == place, value, values)
+
+
+def round_all(model: ModelProto, change: Change) -> ModelProto:
+    """The weights of all layers changed."""
+    return change_weights(model, lambda _, w: change(w).astype(w.dtype) if w.ndim > 1 else None)
+
+
+def add_unread(model: ModelProto) -> ModelProto:
+    """A node more that nothing reads."""
+    made = copy.deepcopy(model)
+    made.graph.node.insert(1, helper.make_node("Sigmoid", [made.graph.node[0].output[0]], ["dead"], name="dead"))
+    return made
+
+
+def add_output(model: ModelProto, name: str) -> ModelProto:
+    """The output of a node as an output more of the network."""
+    made = copy.deepcopy(model)
+    made.graph.output.append(onnx.ValueInfoProto(name=find(made, name).output[0]))
+    return made
+
+
 def set_constant(model: ModelProto, name: str, values: Array) -> ModelProto:
     """The model with another value of a Constant node."""
     made = copy.deepcopy(model)

@@ -95,6 +95,16 @@ def _list_weights() -> Iterator[tuple[str, Pair]]:
         _of(base, lambda m: edits.change_of(m, head, lambda w: w + edits.draw(w), 2), "differ", "bias", head, touched=head),
     )
     yield "pruned", _of(base, pairs.prune, "differ", "pruned", touched=_ALL_LAYERS - {head})
+    yield "one weight replaced", _of(
+        base, lambda m: edits.change_of(m, conv, lambda w: edits.replace_one(w, 1e3)), "differ", "edited", conv, "1 weight", touched=conv)  # fmt: skip
+    yield "one weight is not a number", _of(
+        base, lambda m: edits.change_of(m, conv, lambda w: edits.replace_one(w, np.nan)), "differ", "not-finite", conv, touched=conv)  # fmt: skip
+    yield (
+        "three values",
+        _of(
+            base, lambda m: edits.change_of(m, conv, edits.ternarise), "differ", "clustered", conv, "3 different", touched=conv
+        ),
+    )
     yield "channels pruned", _of(base, edits.drop_channels, "differ", "resized", "20 → 10",
                                  touched={"/5/conv1/Conv", "/5/bn1/BatchNormalization", "/5/act/Relu", conv})  # fmt: skip
     yield "clustered", _of(base, edits.cluster, "differ", "clustered", "16", touched=_ALL_LAYERS)
@@ -148,6 +158,10 @@ def _list_nodes() -> Iterator[tuple[str, Pair]]:
             make, lambda m: edits.replace_attributes(m, node, gone, **given), "differ", "changed", node, *says, touched=node
         )
 
+    yield setting(
+        "kernel of a pool", base, "/3/MaxPool", ("kernel_shape: [2, 2] → [3, 3]",), kernel_shape=[3, 3], pads=[0, 0, 1, 1]
+    )
+    yield "an output added", _of(base, lambda m: edits.add_output(m, relu), "differ", "outputs-added", f"{relu}_output_0")
     yield "node removed", _of(base, lambda m: pairs.remove(m, relu), "differ", "removed", relu, touched=relu)
     yield "node added", _of(base, lambda m: pairs.insert(m, "Sigmoid", norm), "differ", "added", "extra")
     yield "shortcut removed", _of(base, lambda m: pairs.remove(m, "/4/Add"), "differ", "removed", "/4/Add", touched="/4/Add")
@@ -249,6 +263,7 @@ def _list_forms() -> Iterator[tuple[str, Pair]]:
         ),
     )
     yield "head as a convolution", _of(base, edits.to_convolution, "same", "replaced")
+    yield "a node that nothing reads", _of(base, edits.add_unread, "same", "added", "without an effect", "dead")
     yield "Identity", _of(base, lambda m: pairs.insert(m, "Identity", "/5/act/Relu"), "same", "moving-nodes-added")
     yield "Dropout", _of(base, lambda m: pairs.insert(m, "Dropout", "/5/act/Relu"), "same", "moving-nodes-added")
     yield "constants as nodes", _of(base, edits.to_constant_nodes, "same", "moving-nodes-added")
@@ -278,6 +293,10 @@ def _list_precisions() -> Iterator[tuple[str, Pair]]:
     base, dense, tokens = pairs.base, nets.write_dense, nets.write_tokens
     yield "half precision", _of(base, pairs.halve, "rounding", "half")
     yield "tokens in half precision", _of(tokens, pairs.halve, "rounding", "half")
+    yield "rounded to half precision and back", _of(
+        base, lambda m: edits.round_all(m, lambda w: w.astype(np.float16)), "same", "requantised", "which rounding explains")  # fmt: skip
+    yield "cut off to bfloat16 and back", _of(
+        base, lambda m: edits.round_all(m, edits.cut_bits), "differ", "requantised", "which rounding explains", touched=_ALL_LAYERS)  # fmt: skip
     yield "weights in half precision", _of(base, lambda m: edits.store_as(m, TensorProto.FLOAT16), "rounding", "half")
     yield "weights in bfloat16", _of(base, lambda m: edits.store_as(m, TensorProto.BFLOAT16), "rounding", "bfloat16")
     yield (

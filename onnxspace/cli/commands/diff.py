@@ -34,7 +34,7 @@ FORMATS = ("text", "json", "markdown")
 
 @click.command()
 @click.argument("old", metavar="OLD.onnx")
-@click.argument("new", metavar="NEW.onnx", required=False)
+@click.argument("new", metavar="[NEW.onnx]", required=False)
 @click.option("--probe", metavar="DIR", help="Folder of photos to compare on; without it, generated images.")
 @click.option("--images", type=click.IntRange(1, 64), metavar="N", help="Number of probe images [default: 4].")
 @click.option(
@@ -100,12 +100,16 @@ def diff(
     if precision is not None:
         if shown == "markdown":
             raise click.UsageError("--precision prints text or JSON. Leave out --format markdown.")
+        if options["output"] is not None:
+            raise click.UsageError("--precision writes no page. Leave out -o; --csv writes its table.")
+        _check_table(table, old, new)
         rounded = None if new is None else _compare(old, new, quiet=quiet, **options)
         swept = _sweep(old, precision, keep_within, rounded, quiet=quiet, **options)
         _advise(swept, top, table, "json" if as_json else shown)
         return 0
     if new is None or keep_within is not None:
         raise click.UsageError("Give two models to compare; --keep-within, and a single model, need --precision int8 or half.")
+    _check_table(table, old, new)
     found = _compare(old, new, quiet=quiet, **options)
     from onnxspace.cli.console import print_notes, print_written
     from onnxspace.differences.table import format_table, select_rows
@@ -152,7 +156,8 @@ def _sweep(
     from onnxspace.cli.console import print_remarks, progress_bar
     from onnxspace.quiet import silence_libraries
 
-    options["pixels"] = take_pixels(options)
+    options = {name: value for name, value in options.items() if name not in ("output", "maps")}
+    options |= {"pixels": take_pixels(options), "threads": options["threads"] or 0}
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         from onnxspace.differences.sweep import DEFAULT_IMAGES, DEFAULT_WITHIN, sweep_precision
 
@@ -161,6 +166,14 @@ def _sweep(
         given = print_remarks(probes_from(probe, images or DEFAULT_IMAGES, seed, skip_broken=skip_broken), quiet=quiet)
         share = DEFAULT_WITHIN if within is None else within
         return sweep_precision(path, precision, given, keep_within=share, found=found, progress=bar, **options)
+
+
+def _check_table(table: str | None, *models: str | None) -> None:
+    """Refuse a table that can't be written, or is one of the models, before any work is done."""
+    from onnxspace.report.explanation import check_picture_path
+
+    if table is not None:
+        check_picture_path(Path(table), [Path(model) for model in models if model is not None], "--csv", (".csv",))
 
 
 def _write(path: str, text: str) -> None:

@@ -50,13 +50,13 @@ def read_attributes(graph: Graph, node: NodeProto) -> dict[str, Any]:
     except onnx.defs.SchemaError:
         return given
     defaults = {name: _plain(a.default_value) for name, a in schema.attributes.items() if a.default_value.type}
-    return _fill_sizes({**defaults, **given})
+    return _fill_sizes({**defaults, **given}, weighted="Conv" in node.op_type)
 
 
-def _fill_sizes(found: dict[str, Any]) -> dict[str, Any]:
-    """Attributes without those that state what is so without them: strides and dilations of 1, no padding."""
+def _fill_sizes(found: dict[str, Any], *, weighted: bool) -> dict[str, Any]:
+    """Attributes without those that state what is so without them: strides and dilations of 1, no padding, the size of weights."""
     kept = {k: v for k, v in found.items() if k not in PLAIN_SIZES or any(n != PLAIN_SIZES[k] for n in v)}
-    return {k: v for k, v in kept.items() if k not in ("kernel_shape", "count_include_pad_unused")}
+    return {k: v for k, v in kept.items() if k != "kernel_shape" or not weighted}
 
 
 def _plain(attribute: onnx.AttributeProto) -> Any:

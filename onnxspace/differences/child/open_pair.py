@@ -80,8 +80,9 @@ def _share_pixels(old: Model, new: Model) -> tuple[Model, Model]:
 def _take_pixels(model: Model, donor: Model) -> Model:
     given = donor.preprocess
     step, zero = _find_step(donor) if _find_step(model) == _PLAIN else _PLAIN
-    mean = tuple(one + zero * deviation for one, deviation in zip(given.mean, given.std, strict=True))
-    std = tuple(deviation / step for deviation in given.std)
+    means, deviations = np.broadcast_arrays(given.mean, given.std)
+    mean = tuple((means + zero * deviations).tolist())
+    std = tuple((deviations / step).tolist())
     return replace(model, preprocess=replace(model.preprocess, color=given.color, scale=given.scale, mean=mean, std=std))
 
 

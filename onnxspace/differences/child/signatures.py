@@ -14,6 +14,8 @@ Array = NDArray[Any]
 _QUANTILES, _SKETCH = 15, 8
 _LONGEST_AXIS = 2**20
 _TINY = 1e-30
+#: From here on squares and sums are beyond single precision.
+_LARGEST = 1e15
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ def measure_signature(values: Array) -> Signature:
     bad = 0.0 if finite.all() else float(1 - finite.mean())
     if bad:
         numbers = np.where(finite, numbers, np.float32(0))
+    if numbers.size and float(np.abs(numbers).max()) > _LARGEST:
+        numbers = numbers.astype(np.float64)
     flat = np.sort(numbers, axis=None)
     places = ((np.arange(_QUANTILES) + 0.5) / _QUANTILES * len(flat)).astype(int)
     length = float(np.sqrt(np.mean(np.square(numbers), dtype=np.float64))) if flat.size else 0.0
@@ -71,7 +75,7 @@ def _sketch_axes(numbers: Array) -> NDArray[np.float64]:
     total = np.zeros(_SKETCH)
     axes = [axis for axis, n in enumerate(numbers.shape) if 1 < n <= _LONGEST_AXIS]
     for axis in axes if numbers.size else ():
-        means = numbers.mean(axis=tuple(k for k in range(numbers.ndim) if k != axis), dtype=np.float32)
+        means = numbers.mean(axis=tuple(k for k in range(numbers.ndim) if k != axis), dtype=numbers.dtype)
         total += _projection(numbers.shape[axis]) @ means.astype(np.float64)
     return total
 

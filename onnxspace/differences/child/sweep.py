@@ -86,7 +86,21 @@ def _prepare(side: Side, layers: Sequence[SwitchedLayer], precision: str) -> _Tr
         outputs = [runner({**feed, SWITCHES: none}) for feed in side.feeds]
     except Exception as error:  # ONNX Runtime's errors share no base class
         raise ModelError(f"{side.path} can't be run with rounded layers ({describe(error)}). Export it again.") from error
+    _check_outputs(side.path, outputs)
     return _Trial(runner, side.feeds, outputs, len(layers), *_split(len(side.feeds)))
+
+
+def _check_outputs(path: str, outputs: Sequence[Outputs]) -> None:
+    """Refuse a network without outputs by which rounding can be measured. Raises ModelError."""
+    numbers = [one for given in outputs for one in given if one.dtype.kind == "f"]
+    if not numbers:
+        raise ModelError(
+            f"{path} has no output of floating-point numbers, by which rounding is measured. Give the file in float."
+        )
+    if not all(np.isfinite(one).all() for one in numbers):
+        raise ModelError(
+            f"{path} has outputs that are not finite before anything is rounded. Give other images with --probe, or state --pixels."
+        )
 
 
 def _split(images: int) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from onnxspace.differences.child.alignment import Described
@@ -116,7 +116,17 @@ def _matters(found: Comparison, group: Group) -> bool:
         if not set(owned).isdisjoint(nodes):
             a = owner if side == 0 else backwards[owner]
             return found.statuses.get(a) in ("departs", "downstream", "permuted") and not found.match.is_equal_locally(a)
-    return bool(set(nodes) & set((found.match.old, found.match.new)[side].side.core))
+    one = (found.match.old, found.match.new)[side].side
+    return bool(set(nodes) & set(one.core)) and _reaches_output(one.graph, nodes)
+
+
+def _reaches_output(graph: Graph, nodes: Collection[int]) -> bool:
+    """Whether an output depends on one of the nodes."""
+    reached = {name for i in nodes for name in graph.nodes[i].output}
+    for i in range(min(nodes), len(graph.nodes)):
+        if not reached.isdisjoint(graph.reads[i]):
+            reached.update(graph.nodes[i].output)
+    return not reached.isdisjoint(graph.outputs)
 
 
 def _describe_layer(found: Comparison, group: Group) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from onnxspace.differences.child.weight_records import WeightChange, measure_gap
 from onnxspace.differences.child.weight_rounding import HALF, WHOLE, find_rounding, is_rounded, scale_integers
 from onnxspace.differences.child.weight_updates import (
     find_addition,
+    find_edits,
     find_levels,
     find_pruning,
     find_scale,
@@ -36,7 +37,8 @@ def compare_weights(old: LayerWeights, new: LayerWeights) -> WeightChange:
     types = (old.stored, new.stored)
     first, second = _to_channels(old), _to_channels(new)
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        return WeightChange("unread", types=types)
+        same = first.shape == second.shape and np.array_equal(first, second, equal_nan=True)
+        return WeightChange("equal" if same else "unread", types=types)
     if first.size != second.size or len(first) != len(second):
         return _compare_sizes(first, second, types)
     first, second = first.reshape(len(first), -1), second.reshape(len(second), -1)
@@ -85,18 +87,20 @@ def _explain(old: LayerWeights, new: LayerWeights, first: Array, second: Array, 
         yield WeightChange("equal")
     if (rounded := find_rounding(old, new, first, second)) is not None:
         yield rounded
+    levels = None if is_rounded(old, new) else find_levels(first, second)
     for found in (
         find_permutation(first, second),
+        levels,
         find_pruning(first, second, new.step),
         find_scale(first, second),
         find_shift(first, second),
     ):
         if found is not None:
             yield found
+    if not is_rounded(old, new) and (edited := find_edits(first, second)) is not None:
+        yield edited
     if old.across and (scaled := _find_norm_scale(old, new, first, second)) is not None:
         yield scaled
-    if not is_rounded(old, new) and (levels := find_levels(first, second)) is not None:
-        yield levels
     if measure_correlation(first, second) < _IN_PLACE and (moved := find_noisy_permutation(first, second)) is not None:
         yield moved
     if (added := find_addition(first, second)) is not None:

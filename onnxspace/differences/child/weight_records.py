@@ -16,14 +16,14 @@ class WeightChange:
     """What became of the weights of a layer.
 
     `kind` is `equal`, `permuted`, `permuted_trained`, `scaled`, `shifted`, `requantised`, `pruned`, `clustered`, `adapted` (a matrix of low rank was
-    added), `trained`, `replaced`, `resized`, `swapped` (with another layer), `factorised`, `bias` (only the bias differs), `folded` or
+    added), `trained`, `replaced`, `resized`, `swapped` (with another layer), `factorised`, `edited` (few weights are others), `bias` (only the bias differs), `folded` or
     `folded_wrongly` (a batch normalisation is in the new weights; `cause` says what went wrong), `unfolded` or `unread`.
 
     `difference` is |new − old| / |old|, `remaining` the same once the order is undone; `rounding` the part of it that rounding to the
     new type explains; `pruned` the share of weights that are newly 0; `factor` and `shift` the smallest and largest one of channels;
     `levels` the number of different values, `rank` that of what was added or of the factors; `axis` says what is permuted: `output`,
     `input` or `both`; `moved` counts the channels that have another place. `outputs` and `inputs` are numbers of channels and of weights of each,
-    before and after, and `kept` counts the old channels that are still there. `types` are those stored.
+    before and after, and `kept` counts the old channels that are still there; `edited` counts the weights that are others. `types` are those stored.
     """
 
     kind: str
@@ -43,6 +43,7 @@ class WeightChange:
     outputs: tuple[int, int] | None = None
     inputs: tuple[int, int] | None = None
     kept: int | None = None
+    edited: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if value is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,8 @@ from onnxspace.differences.child.weight_records import WeightChange, measure_gap
 Array = NDArray[np.float64]
 #: Relative error of half precision, and of bfloat16.
 HALF, _BRAIN = 6e-4, 5e-3
+#: Relative error of bfloat16 whose numbers were cut off.
+_CUT = 8e-3
 #: Weights of a row from which on multiples of a step are no accident.
 _LEAST_GRID = 8
 #: How much further than half a step weights may be from integers whose scale was fitted.
@@ -48,8 +51,30 @@ def find_rounding(old: LayerWeights, new: LayerWeights, first: Array, second: Ar
     limit = max((limits.get(kind, 0.0) for kind in (old.stored, new.stored)), default=0.0) if old.stored != new.stored else 0.0
     if not limit:
         limit = next((one for name, one in limits.items() if name == new.stored), 0.0)
+    limit = limit or _find_kept_rounding(first, second)
     fits = limit and bool((np.abs(second - first) <= limit * np.abs(first) + 6e-8).all())
     return WeightChange("requantised", rounding=limit / np.sqrt(12)) if fits else None
+
+
+def _find_kept_rounding(first: Array, second: Array) -> float:
+    """The relative error of the lower precision whose numbers the new weights are, and the old ones are not, in single precision; 0 without one."""
+    if _is_rounded_in(second, _to_brain):
+        return 0.0 if _is_rounded_in(first, _to_brain) else _CUT
+    with np.errstate(over="ignore"):
+        return HALF if _is_rounded_in(second, _to_half) and not _is_rounded_in(first, _to_half) else 0.0
+
+
+def _is_rounded_in(values: Array, convert: Callable[[Array], Array]) -> bool:
+    return values.size >= _LEAST_GRID and bool((convert(values) == values).all())
+
+
+def _to_half(values: Array) -> Array:
+    return values.astype(np.float16).astype(np.float64)
+
+
+def _to_brain(values: Array) -> Array:
+    """Numbers of single precision without the lower half of their bits."""
+    return (values.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
 
 
 def _lies_on_grid(first: Array, second: Array) -> bool:

@@ -13,6 +13,8 @@ _FITS = 2e-3
 _OTHER, _LEAST_PRUNED = 0.7, 0.005
 #: The most different values of weights that were replaced by a few, and how many weights there must be for each.
 _MOST_LEVELS, _LEAST_SHARING = 256, 4
+#: The largest share of weights that are others where the rest are the same numbers.
+_MOST_EDITED = 0.01
 #: The largest rank of an addition, the part of it that may be beyond that rank, and the least side of a matrix for each rank.
 _MOST_RANK, _BEYOND, _LEAST_SIDE = 64, 1e-3, 4
 #: Relative difference up to which weights are those trained further, and the correlation from which on they are.
@@ -29,11 +31,17 @@ def find_pruning(first: Array, second: Array, step: float = 0.0) -> WeightChange
 
 
 def find_levels(first: Array, second: Array) -> WeightChange | None:
-    """A few values in the place of many."""
+    """A few values in the place of many, also among those that are not 0."""
     levels = len(np.unique(second))
-    if levels > _MOST_LEVELS or levels * _LEAST_SHARING > second.size or len(np.unique(first)) < 2 * levels:
+    if levels > _MOST_LEVELS or levels * _LEAST_SHARING > np.count_nonzero(second) or len(np.unique(first)) < 2 * levels:
         return None
     return WeightChange("clustered", levels=levels) if measure_gap(first, second) < _OTHER else None
+
+
+def find_edits(first: Array, second: Array) -> WeightChange | None:
+    """A few weights that are others, where all the rest are the same numbers."""
+    count = int((first != second).sum())
+    return WeightChange("edited", edited=count) if 0 < count <= _MOST_EDITED * first.size else None
 
 
 def find_scale(first: Array, second: Array) -> WeightChange | None:

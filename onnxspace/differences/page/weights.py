@@ -21,6 +21,7 @@ _KINDS = {
     "folded_wrongly": "with a batch normalisation folded in wrongly",
     "unfolded": "equal, with a batch normalisation taken out",
     "unread": "not compared",
+    "edited": "the same but for a few",
 }
 #: Shares, with the words that they stand between.
 _SHARES = {
