@@ -8,7 +8,8 @@ is the same for all is a constant, the rest a multiple of the number of images a
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -203,7 +204,7 @@ def _to_tensor(graph: GraphModule, user: Node, values: Sequence[Tensor]) -> Node
 def _store(graph: GraphModule, user: Node, value: Tensor) -> Node:
     """Store a constant as the graph's other ones are."""
     weights = graph.get_submodule("weights")
-    name = f"size_{sum(1 for _ in weights.named_buffers())}"
+    name = _find_name(dict(weights.named_buffers(remove_duplicate=False)), "size_{}")
     weights.register_buffer(name, value)
     with graph.graph.inserting_before(user):
         return graph.graph.get_attr(f"weights.{name}")
@@ -212,8 +213,12 @@ def _store(graph: GraphModule, user: Node, value: Tensor) -> Node:
 def _insert(graph: GraphModule, user: Node, module: nn.Module) -> Node:
     """Call a module with the graph's input before `user`, by a name of the operator Size."""
     image = next(node for node in graph.graph.nodes if node.op == "placeholder")
-    count = sum(1 for name, _ in graph.named_children() if name.startswith("Size_"))
-    name = f"Size_{count}n"
+    name = _find_name(graph._modules, "Size_{}n")
     graph.add_submodule(name, module)
     with graph.graph.inserting_before(user):
         return graph.graph.call_module(name, (image,))
+
+
+def _find_name(taken: Container[str], form: str) -> str:
+    """The first name of this form that is not taken."""
+    return next(name for name in map(form.format, itertools.count()) if name not in taken)

@@ -15,7 +15,7 @@ from onnxspace.inputs.probes import Probes
 from onnxspace.sandbox.peak_memory import take_peak_memory
 from onnxspace.scores.registry import Kind
 from onnxspace.scores.selection import FEWEST
-from onnxspace.similarity.fingerprints.agreement import Agreement, list_records
+from onnxspace.similarity.fingerprints.agreement import Agreement, list_records, record_of
 from onnxspace.storage.atomic import scratch_folder
 from onnxspace.workflows.ahead import can_look_ahead
 from onnxspace.workflows.compare import ResultSink, make_result
@@ -74,9 +74,12 @@ class _Timed:
 
 @dataclass
 class _MeasuringSink(ResultSink):
-    """A result whose models' peaks of memory are noted."""
+    """A result whose models' peaks of memory are noted, without fingerprints, which take next to nothing."""
 
     costs: dict[str, _Cost] = field(default_factory=dict)
+
+    def enter_file(self, path: Path, name: str) -> None:
+        record_of(self.prints[path], path, name)  # raises the error of one that can't be compared
 
     def enter(self, turn: Turn, model: DescribedModel, run: Run) -> None:
         run.session.worker.perform({"task": "memory"})

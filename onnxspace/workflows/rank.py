@@ -87,6 +87,8 @@ def add_certainty(
     The stored one has the certainty of all rankings where models are few and the ranking score has per-image values. `shares` are
     those of `add_scores`, `models` the models' maps or fingerprints.
     """
+    if not shares and not selection.needs("maps"):  # no pair has a value
+        return found, found
     if not shares:
         requested = with_certainty_of_targets(found, models, selection.certain, execution.progress, execution.memory)
         return requested, requested

@@ -56,6 +56,16 @@ def test_pictures_that_rank_sources_are_measured_with_their_scores(place: Path, 
     assert "temporary files; estimated from 8 and 12 of the images" in out
 
 
+def test_fingerprints_take_nothing_and_broken_ones_are_named(place: Path, run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    assert runner(capfd)("fingerprint", "a.onnx", "--images", "8", "-o", "print.fp")[0] == 0
+    (place / "broken.fp").write_bytes(b"no print")
+    code, out, err = run("print.fp", "broken.fp", "b.onnx", "--dry-run")
+    assert (code, out.splitlines()[1].split()[0]) == (2, "b")
+    assert "all: 1 model, 8 images" in out
+    assert "broken.fp" in err
+    assert "different probe images" not in err
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [

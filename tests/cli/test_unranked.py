@@ -100,6 +100,7 @@ def test_score_by(run: Run) -> None:
 def test_score_by_what_predicts_transfer(run: Run) -> None:
     words = ("score", "constant0.onnx", "constant1.onnx", "--probe", "photos", "--by", "predictivity", "--quiet")
     failed(run(*words), "No pair of models has a value of predictivity")
+    failed(run(*words, "--certainty"), "No pair of models has a value of predictivity")
 
 
 def test_space_rank(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,19 @@ def test_sizes_are_a_multiple_of_the_images_and_a_remainder(images: int) -> None
     np.testing.assert_allclose(graph(x).numpy(), run(proto, x), rtol=1e-5, atol=1e-6)
 
 
+def test_sizes_that_several_operators_read_are_stored_apart() -> None:
+    """One size is read twice by operators on tensors, and another after it."""
+    net = Net(("N", 3, 4, 4))
+    sizes = net.add("Shape", "image")
+    channels, rows = (net.add("Gather", sizes, net.weight(np.array([axis])), axis=0) for axis in (1, 2))
+    first, second = (net.add("Cast", size, to=onnx.TensorProto.FLOAT) for size in (channels, rows))
+    x = net.add("Mul", net.add("Mul", net.add("ReduceMean", "image", axes=[1, 2, 3], keepdims=0), first), first)
+    proto = net.model([net.add("Add", net.add("Sub", x, second), second)])
+    graph = folded(proto, (1, 3, 4, 4))
+    image = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(graph(image).numpy(), run(proto, image), rtol=1e-5, atol=1e-6)
+
+
 def test_what_depends_on_values_stays() -> None:
     net = Net(("N", 3, 4, 4))
     count = net.add("Shape", net.add("NonZero", net.add("Relu", "image")))

@@ -17,7 +17,8 @@ def estimate_lines(found: ScoreEstimate) -> Iterator[str]:
         yield f"{one_line(one.name):<{width}}  {row}"
     yield f"opening the models {format_seconds(found.opening)}, comparing them {format_seconds(found.comparing)}"
     total = f"about {format_seconds(found.seconds)}, {format_bytes(found.memory)} of memory, {format_bytes(found.disk)} of disk"
-    yield f"all: {len(found.models)} models, {_describe_images(found)}: {total}"
+    models = "1 model" if len(found.models) == 1 else f"{len(found.models)} models"
+    yield f"all: {models}, {_describe_images(found)}: {total}"
     kept = "temporary files" if found.kept is None else f"maps and results stay in {one_line(found.kept)}"
     counts = " and ".join(map(str, dict.fromkeys(found.sample)))
     yield f"{kept}; estimated from {counts} of the images, in {format_seconds(found.measured)}"
