@@ -12,7 +12,7 @@ from onnxspace.differences.result import ModelDiff
 from onnxspace.differences.run import TASKS, refuse_fingerprints
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import Config
-from onnxspace.inputs.execution import Execution, Progress
+from onnxspace.inputs.execution import Compute, Execution, Progress
 from onnxspace.inputs.names import name_models
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
@@ -40,6 +40,7 @@ def sweep_precision(
     pixels: Pixels = None,
     limits: Limits | str | None = None,
     progress: Progress | None = None,
+    threads: int = 0,
 ) -> PrecisionSweep:
     """Say which layers of the model `model` should stay in float where the others are rounded to `precision`: `int8` or `half`.
 
@@ -47,7 +48,7 @@ def sweep_precision(
     as keep the outputs within `keep_within`, a relative error. Half of the images `probes` (None: 12 generated ones; 3 to 64) give the ranges of values,
     a quarter the choice, and the rest test it. `found` is a comparison of the model with a rounded file, whose types are then in the rows. `config` is a configuration or
     its file, `pixels` a preset's name, names by model, or `StatedPixels`; `limits` are those of the process that reads the model, `progress` the
-    callback.
+    callback, `threads` the number of its threads (0: as many as it may use).
 
     Returns a `PrecisionSweep`. Raises ConfigError for invalid options and for fingerprints, ModelError for a model that can't be read or rounded.
 
@@ -59,7 +60,7 @@ def sweep_precision(
     configuration = resolve_config(config, [path], pixels)
     (name,) = name_models([path], configuration)
     steps = _Steps(progress)
-    with open_session(Execution.on("cpu", progress=progress, limits=limits), TASKS) as session:
+    with open_session(Execution.on(Compute("cpu", threads=threads), progress=progress, limits=limits), TASKS) as session:
         located = session.locate(path, name, None, configuration)
         images = session.place(Setup(probes, "elrp"))["images"]
         answer = session.perform("sweep", located, steps.advance, images=images, precision=precision, within=keep_within)

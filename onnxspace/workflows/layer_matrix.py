@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import Config
-from onnxspace.inputs.execution import Announce, Counter, Execution, Progress
+from onnxspace.inputs.execution import Announce, Compute, Counter, Execution, Progress
 from onnxspace.inputs.names import name_models
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
@@ -47,6 +47,7 @@ def compare_layers(
     progress: Progress | None = None,
     limits: Limits | str | None = None,
     announce: Announce | None = None,
+    threads: int = 0,
 ) -> LayerMatrix:
     """Compare every layer of the model `source` with every layer of the model `target`, on the images `probes` (None: 64 generated ones).
 
@@ -55,7 +56,7 @@ def compare_layers(
     of more than 512 images, 512 are compared. Memory depends on the number of layers by one number per pair of images only; the
     features of all layers lie in temporary files. `config` is a configuration or its file, `pixels` a preset's name, names by model, or
     `StatedPixels`, `progress` the callback, `limits` those of the process that reads the models, `announce` is called with the
-    records of both before anything is computed. Raises ConfigError for fewer than 4 images, for other scores and for fingerprints,
+    records of both before anything is computed, `threads` is the number of threads of the process (0: as many as it may use). Raises ConfigError for fewer than 4 images, for other scores and for fingerprints,
     ModelError for models that can't be used.
 
     >>> found = ox.compare_layers("old.onnx", "new.onnx")  # doctest: +SKIP
@@ -68,7 +69,7 @@ def compare_layers(
     images = sample_images(probes.images, MOST_PREDICTED)
     names = name_models(paths[:1], configuration) * 2 if paths[0] == paths[1] else name_models(paths, configuration)
     with (
-        open_session(Execution.on("cpu", progress=progress, limits=limits), READING_TASKS) as session,
+        open_session(Execution.on(Compute("cpu", threads=threads), progress=progress, limits=limits), READING_TASKS) as session,
         scratch_folder() as folder,
     ):
         turns = list(zip(paths, names, (None, None), strict=True))

@@ -97,17 +97,22 @@ def diff(
     replaced by others, changed, added or removed; weights are equal, rounded, pruned, trained and so on. Exit code 0: both compute the same, 1: they differ,
     2: they could not be compared. A model may also be any source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
+    from onnxspace.cli.console import print_notes, print_written
+
     if precision is not None:
         if shown == "markdown":
             raise click.UsageError("--precision prints text or JSON. Leave out --format markdown.")
+        if new is None and options["output"] is not None:
+            raise click.UsageError("A page is on two models. Give NEW too, or leave out --output.")
         rounded = None if new is None else _compare(old, new, quiet=quiet, **options)
         swept = _sweep(old, precision, keep_within, rounded, quiet=quiet, **options)
+        if options["output"] is not None:
+            print_written(options["output"], quiet=quiet)
         _advise(swept, top, table, "json" if as_json else shown)
         return 0
     if new is None or keep_within is not None:
         raise click.UsageError("Give two models to compare; --keep-within, and a single model, need --precision int8 or half.")
     found = _compare(old, new, quiet=quiet, **options)
-    from onnxspace.cli.console import print_notes, print_written
     from onnxspace.differences.table import format_table, select_rows
 
     rows = select_rows(found.layers, sort, statuses=statuses, match=match)
@@ -152,7 +157,8 @@ def _sweep(
     from onnxspace.cli.console import print_remarks, progress_bar
     from onnxspace.quiet import silence_libraries
 
-    options["pixels"] = take_pixels(options)
+    options |= {"pixels": take_pixels(options), "threads": options["threads"] or 0}
+    del options["output"], options["maps"]
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         from onnxspace.differences.sweep import DEFAULT_IMAGES, DEFAULT_WITHIN, sweep_precision
 

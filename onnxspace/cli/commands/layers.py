@@ -184,7 +184,7 @@ def _compute_matrix(source: str, target: str, *, by: Sequence[str], quiet: bool,
     from onnxspace.cli.console import print_remarks, progress_bar
     from onnxspace.quiet import silence_libraries
 
-    options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
+    options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet), "threads": options["threads"] or 0}
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
         from onnxspace.workflows.layer_matrix import compare_layers
