@@ -12,6 +12,8 @@ from onnxspace.storage.short_text import MOST_NAMES, count, join_lines, list_nam
 
 SCHEMA = "onnxspace/precision/1"
 Precision = Literal["int8", "half"]
+#: Characters of a name in a sentence; the whole name is in the table as CSV or JSON.
+_ROOM = 100
 _WORDS = {"int8": "eight bits", "half": "half precision"}
 
 
@@ -67,7 +69,7 @@ class PrecisionSweep:
         before = f"With {every} in {word}, the outputs of {self.name} differ by {_write(self.all_rounded)}"
         if not self.keep:
             return f"{before}: none has to stay in float for {format_percent(self.within)}."
-        return f"{before}; with {count(len(self.keep), 'layer')} in float, by {_write(self.advised)}: {list_names(self.keep)}."
+        return f"{before}; with {count(len(self.keep), 'layer')} in float, by {_write(self.advised)}: {list_names(self.keep, room=_ROOM)}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object of schema `onnxspace/precision/1`, ready for `json.dumps`.

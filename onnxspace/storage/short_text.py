@@ -42,13 +42,13 @@ def format_value(value: float | None) -> str:
     return "n/a" if value is None or math.isnan(value) else f"{round(float(value), 3) + 0.0:.3f}"
 
 
-def list_names(names: Sequence[str], most: int = MOST_NAMES) -> str:
-    """Return the first names, and how many more there are.
+def list_names(names: Sequence[str], most: int = MOST_NAMES, room: int = _ROOM) -> str:
+    """Return the first names, of at most `room` characters each, and how many more there are.
 
     >>> list_names(["a", "b", "c", "d", "e"])
     'a, b, c and 2 more'
     """
-    listed = ", ".join(shorten(name, _ROOM) for name in names[:most])
+    listed = ", ".join(shorten(name, room) for name in names[:most])
     return listed + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 

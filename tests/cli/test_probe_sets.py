@@ -109,7 +109,7 @@ def test_models_are_removed_and_labelled_while_a_set_is_damaged(zoo: Run) -> Non
     whole = ox.Space.open("zoo.space")
     Path("zoo.space/sets/noisy/catalogue.sqlite").write_bytes(b"no catalogue")
     code, _, err = zoo("space", "tag", "zoo.space", "a", "+checked")
-    assert (code, "labels changed of 1 of 1 model\n" in err) == (2, True)
+    assert (code, "changed the labels of 1 of 1 model\n" in err) == (2, True)
     assert "The set of probe images noisy can't be read" in err
     sound = (whole, whole.open_set("smooth"))
     assert [one.entries()[0].labels.tags for one in sound] == [("checked",)] * 2

@@ -53,7 +53,7 @@ SESSION = {
     "space add zoo.space good.onnx fine.onnx": "added good",
     "space list zoo.space": "",
     "space list zoo.space --where kind=mapz": "did you mean maps?",
-    "space tag zoo.space good +new": "labels changed of 1 of 1 model",
+    "space tag zoo.space good +new": "changed the labels of 1 of 1 model",
     "space probes zoo.space": "",
     "space rank zoo.space good": "",
     "space export zoo.space -o prints": "2 fingerprints in prints",

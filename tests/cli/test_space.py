@@ -188,7 +188,7 @@ def test_every_command_answers(zoo: Run) -> None:
     assert len(told(zoo("space", "duplicates", "zoo.space", "--least", "-1", "--json"), "duplicates")["pairs"]) == 1
     found = told(zoo("space", "duplicates", "zoo.space", "--least", "-1", "--json"), "duplicates")
     assert found["groups"] == [["a", "b"]]
-    assert "2 that may be one network\n  a  b " in zoo("space", "duplicates", "zoo.space", "--least", "-1")[1]
+    assert "2 models that may be one network\n  a  b " in zoo("space", "duplicates", "zoo.space", "--least", "-1")[1]
     assert zoo("space", "index", "zoo.space")[1] == "2 models indexed\n"
     assert told(zoo("space", "index", "zoo.space", "--json"), "index") == {"models": 2}
     assert "1. b" in zoo("space", "nearest", "zoo.space", "a", "--exact")[1]

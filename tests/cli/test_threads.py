@@ -42,7 +42,7 @@ def test_a_command_that_computes_has_the_option_in_the_same_words(name: str) -> 
     "command",
     [
         ("score", "a.onnx", "b.onnx"), ("layers", "a.onnx", "b.onnx"), ("diff", "a.onnx", "b.onnx"), ("fingerprint", "a.onnx", "-o", "a.fp"),
-        ("transfer", "a.onnx", "--data", "labels.csv"), ("check", "a.onnx", "--against", "b.onnx"),
+        ("layers", "a.onnx", "b.onnx", "--by", "cka"), ("diff", "a.onnx", "--precision", "int8"), ("transfer", "a.onnx", "--data", "labels.csv"), ("check", "a.onnx", "--against", "b.onnx"),
     ],
     ids=lambda command: command[0],
 )  # fmt: skip

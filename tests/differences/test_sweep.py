@@ -91,7 +91,7 @@ def test_the_command_prints_the_advice_and_what_another_file_stores(run: Run, pl
         (("plain.onnx",), "Give two models to compare"),
         (("plain.onnx", "plain.onnx", "--keep-within", "0.1"), "need --precision"),
         (("plain.onnx", "--precision", "int8", "--format", "markdown"), "Leave out --format markdown"),
-        (("plain.onnx", "--precision", "int8", "-o", "page.html"), "Leave out -o"),
+        (("plain.onnx", "--precision", "int8", "-o", "page.html"), "A page is on two models"),
         (("plain.onnx", "--precision", "int8", "--csv", "plain.onnx"), "Name a file that ends in .csv"),
         (("plain.onnx", "--precision", "int8", "--images", "2"), "on 3 to 64 images, not 2"),
     ],

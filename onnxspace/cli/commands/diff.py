@@ -97,21 +97,24 @@ def diff(
     replaced by others, changed, added or removed; weights are equal, rounded, pruned, trained and so on. Exit code 0: both compute the same, 1: they differ,
     2: they could not be compared. A model may also be any source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
+    from onnxspace.cli.console import print_notes, print_written
+
     if precision is not None:
         if shown == "markdown":
             raise click.UsageError("--precision prints text or JSON. Leave out --format markdown.")
-        if options["output"] is not None:
-            raise click.UsageError("--precision writes no page. Leave out -o; --csv writes its table.")
+        if new is None and options["output"] is not None:
+            raise click.UsageError("A page is on two models. Give NEW too, or leave out --output.")
         _check_table(table, old, new)
         rounded = None if new is None else _compare(old, new, quiet=quiet, **options)
         swept = _sweep(old, precision, keep_within, rounded, quiet=quiet, **options)
+        if options["output"] is not None:
+            print_written(options["output"], quiet=quiet)
         _advise(swept, top, table, "json" if as_json else shown)
         return 0
     if new is None or keep_within is not None:
         raise click.UsageError("Give two models to compare; --keep-within, and a single model, need --precision int8 or half.")
     _check_table(table, old, new)
     found = _compare(old, new, quiet=quiet, **options)
-    from onnxspace.cli.console import print_notes, print_written
     from onnxspace.differences.table import format_table, select_rows
 
     rows = select_rows(found.layers, sort, statuses=statuses, match=match)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from onnxspace.cli.text.lines import one_line
+from onnxspace.cli.text.lines import one_line, wrap
 from onnxspace.workflows.score_estimate import ScoreEstimate
 
 
@@ -18,10 +18,10 @@ def estimate_lines(found: ScoreEstimate) -> Iterator[str]:
     yield f"opening the models {format_seconds(found.opening)}, comparing them {format_seconds(found.comparing)}"
     total = f"about {format_seconds(found.seconds)}, {format_bytes(found.memory)} of memory, {format_bytes(found.disk)} of disk"
     models = "1 model" if len(found.models) == 1 else f"{len(found.models)} models"
-    yield f"all: {models}, {_describe_images(found)}: {total}"
+    yield from wrap(f"all: {models}, {_describe_images(found)}: {total}")
     kept = "temporary files" if found.kept is None else f"maps and results stay in {one_line(found.kept)}"
     counts = " and ".join(map(str, dict.fromkeys(found.sample)))
-    yield f"{kept}; estimated from {counts} of the images, in {format_seconds(found.measured)}"
+    yield from wrap(f"{kept}; estimated from {counts} of the images, in {format_seconds(found.measured)}")
 
 
 def _describe_images(found: ScoreEstimate) -> str:

@@ -11,7 +11,7 @@ from onnxspace.storage.short_text import list_names
 if TYPE_CHECKING:
     from onnxspace.differences.precision import PrecisionLayer, PrecisionSweep
 
-_NAME = 44
+_NAME, _ROOM = 44, 100
 
 
 def precision_lines(found: PrecisionSweep, top: int) -> Iterator[str]:
@@ -32,7 +32,7 @@ def _describe_other(found: PrecisionSweep) -> str:
     rounded = [layer.name for layer in found.ranked if layer.keep and layer.stored not in (None, "float32")]
     if not rounded:
         return f"{found.other} stores none of these in lower precision."
-    return f"{found.other} stores {len(rounded)} of these in lower precision: {list_names(rounded)}."
+    return f"{found.other} stores {len(rounded)} of these in lower precision: {list_names(rounded, room=_ROOM)}."
 
 
 def _layer_line(layer: PrecisionLayer) -> str:

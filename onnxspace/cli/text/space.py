@@ -156,7 +156,7 @@ def duplicates(found: DuplicateGroups) -> Iterator[str]:
     """Each group with its pairs, the most similar first."""
     names = [one_line(name) for name in found.names]
     for group in found.groups:
-        yield f"{len(group.members)} that may be one network"
+        yield f"{len(group.members)} models that may be one network"
         wide = max(len(names[i]) for i in group.members)
         for pair in group.pairs:
             number = _format_number(pair.affinity, pair.standard_error)

@@ -36,7 +36,7 @@ def tag(place: str, words: tuple[str, ...], where: tuple[str, ...], license: str
     add, remove = ([word[1:] for word in signed if word[0] == sign] for sign in "+-")
     chosen = names or opened.names
     changed = opened.tag(chosen, add, remove, license=license)
-    print_note(f"labels changed of {changed} of {len(chosen)} model{'' if len(chosen) == 1 else 's'}", quiet=quiet)
+    print_note(f"changed the labels of {changed} of {len(chosen)} model{'' if len(chosen) == 1 else 's'}", quiet=quiet)
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
