@@ -140,8 +140,7 @@ class Protocol:
     @property
     def target(self) -> Target | None:
         """What is explained instead of the encoder (None: the encoder). Raises ValueError where it is not one."""
-        found = self.options.get(TARGET)
-        return None if found is None else parse_target(found)
+        return parse_target(self.options[TARGET]) if TARGET in self.options else None
 
     @property
     def stated_options(self) -> dict[str, Any]:

@@ -335,6 +335,13 @@ def test_untrusted_facts_are_accepted_or_refused_but_never_crash(home: Path, dat
             assert json.loads(to_json(kept)) == {name: said[name] for name in said if name != "new"}
 
 
+@pytest.mark.parametrize("target", [None, 2, {}, {"word": 2}])
+def test_a_protocol_whose_target_is_not_one_is_refused(home: Path, target: object) -> None:
+    said = json.loads(to_json(ox.Space.open(home).protocol))
+    with pytest.raises(ValueError, match="target"):
+        parse_protocol(json.dumps({**said, "options": {"target": target}}))
+
+
 def test_other_probes_are_refused(home: Path) -> None:
     made = ox.Space.open(home)
     assert made.probes(probes()).sha256 == made.protocol.sha256

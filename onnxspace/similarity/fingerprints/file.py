@@ -24,7 +24,7 @@ from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError, Output
 from onnxspace.inputs.labels import Labels, parse_labels
 from onnxspace.inputs.methods import Method
 from onnxspace.inputs.pixel_record import PixelRecord, parse_pixel_record
-from onnxspace.inputs.protocol import MAX_SKETCH_NUMBERS, SKETCH_VERSION, Protocol, describe_method
+from onnxspace.inputs.protocol import MAX_SKETCH_NUMBERS, SKETCH_VERSION, TARGET, Protocol, describe_method, read_target
 from onnxspace.similarity.fingerprints.count_sketch import affinities, standard_error
 from onnxspace.similarity.fingerprints.count_sketch import project as project
 from onnxspace.similarity.fingerprints.reduced import Reduced, decode, encode
@@ -259,6 +259,8 @@ def _check_facts(path: Path, facts: Any, prints: bytes) -> None:
     """Raise ModelError unless the header is valid, and the prints have the size it states and are finite."""
     if not isinstance(facts, dict) or not isinstance(facts.get("options"), dict):
         raise _damaged(path, "its header does not describe a fingerprint")
+    if TARGET in facts["options"] and read_target(facts["options"]) is None:
+        raise _damaged(path, "what its maps explain is not stated as it should be")
     for name in _TEXTS:
         if not isinstance(facts.get(name), str) or len(facts[name]) > 4096:
             raise _damaged(path, f"its {name} is not text, or too long")

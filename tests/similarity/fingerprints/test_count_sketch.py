@@ -198,6 +198,7 @@ def test_unknown_facts_are_left_alone(tmp_path: Path) -> None:
         *(sealed(HEADER | change, PRINTS) for change in (
             {"images": -2}, {"images": 2.0}, {"images": True, "numbers": 6}, {"images": "2"}, {"images": 10**30}, {"numbers": 0},
             {"version": 2}, {"seed": -1}, {"options": []}, {"name": 5}, {"name": "a" * 5000}, {"method": None},
+            {"options": {"target": None}}, {"options": {"target": "class 2"}}, {"options": {"target": {"word": 5}}},
         )),
         *(sealed({k: v for k, v in HEADER.items() if k != name}, PRINTS) for name in HEADER),
     ],
