@@ -74,7 +74,7 @@ def _check_output(model: Model, name: str) -> str:
     """An output of this name, or the numbers that it is made of. Raises ConfigError, ModelError."""
     held = find_float_outputs(model).tensors
     if name not in (*model.graph.outputs, *held):
-        raise ConfigError(f"{model.path} has no output {name!r}: {suggest(name, model.graph.outputs)}")
+        raise ConfigError(f"{model.path} has no output {name!r}; {suggest(name, model.graph.outputs)}")
     if name not in held:
         raise ModelError(
             f"{model.path}: its output {name!r} holds no numbers that depend smoothly on the image alone. "

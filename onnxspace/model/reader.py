@@ -91,6 +91,8 @@ def _read_content(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise ModelNotFoundError(f"{path}: {describe_missing_file(path)}") from error
     except IsADirectoryError as error:
+        if (path / "catalogue.sqlite").is_file():
+            raise ModelError(f"{path} is a model space, not an ONNX file. `onnxspace space` has commands for it.") from error
         raise ModelError(f"{path} is a folder, not an ONNX file. Give the .onnx file inside it.") from error
     except NotRegularError as error:
         raise ModelError(f"{path} is not a regular file. Give the path of an .onnx file.") from error

@@ -179,7 +179,7 @@ def test_values_of_any_output_are_explained(tmp_path: Path) -> None:
         ("boxes[1,0,0]", r"boxes is \[1, 16, 4\] for one image, and \[1,0,0\] is outside of it"),
         ("boxes[0,0,0,0]", "is outside of it"),
         ("boxes[0,5:5]", "selects nothing"),
-        ("boxs[0]", "has no output 'boxs': did you mean boxes"),
+        ("boxs[0]", "has no output 'boxs'; did you mean boxes"),
     ):
         with pytest.raises(ConfigError, match=words):
             ox.attribute(model, images, target=ask(values=[text]))

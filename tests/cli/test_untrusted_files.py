@@ -234,6 +234,7 @@ PATHS = {
     "gone.onnx": "no such file",
     "gone/x.onnx": "no such file",
     "folder": "is a folder",
+    "zoo.space": "is a model space",
     ".": "contains several ONNX files",
     "/": "is a folder",
     "": "contains several ONNX files",
@@ -247,6 +248,8 @@ PATHS = {
 @pytest.mark.parametrize("path", PATHS)
 def test_path_that_is_no_file(cli: Cli, path: str) -> None:
     place("unused", b"")
+    Path("zoo.space").mkdir()
+    Path("zoo.space/catalogue.sqlite").touch()
     refused(cli("inspect", path), path, PATHS[path])
     found = cli("score", path, "good.onnx", "--images", "2", "--quiet", "--json")
     assert found.code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -182,6 +183,21 @@ def test_one_layer_has_the_same_rows_whatever_operator_stores_it() -> None:
     assert len({found[i].digest for i in (0, 1, 2, 4)}) == 1
     assert np.abs(found[6].rows - ROWS).max() <= 0.51 * scale
     assert (found[6].stored, found[6].step) == ("int8", pytest.approx(float(scale)))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_rows_of_a_transposed_convolution_are_its_output_channels(groups: int) -> None:
+    weights, bias = RNG.standard_normal((6, 4, 3, 3)).astype(np.float32), RNG.standard_normal(4 * groups).astype(np.float32)
+    node = helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], group=groups)
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy"]
+    tensors = [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(bias, "b")]
+    found = read_layers(Graph(helper.make_model(helper.make_graph([node], "g", values[:1], values[1:], tensors))), range(1))[0]
+    size = 6 // groups
+    expected = [weights[size * g : size * (g + 1), o].ravel() for g in range(groups) for o in range(4)]
+    np.testing.assert_array_equal(found.rows, expected)
+    np.testing.assert_array_equal(found.bias, bias)
+    moved = replace(found, bias=found.bias + np.float32(0.5))
+    assert compare_weights(found, moved).kind == "bias"
 
 
 def test_layers_are_found_again_after_training_in_any_order() -> None:

@@ -92,8 +92,10 @@ def _to_rows(node: NodeProto, values: Array, place: int) -> Array:
         turned = any(a.name == "transB" and a.i for a in node.attribute)
         flat = values.reshape(-1, *values.shape[-2:])
         return np.concatenate([one.T if place and not turned else one for one in flat])
-    if node.op_type.startswith("Nhwc"):
-        return values.reshape(len(values), -1)
+    if node.op_type == "ConvTranspose":
+        groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+        parts = values.reshape(max(groups, 1), -1, *values.shape[1:]) if len(values) % max(groups, 1) == 0 else values[None]
+        values = parts.swapaxes(1, 2).reshape(-1, *parts.shape[1:2], *values.shape[2:])
     return values.reshape(len(values), -1)
 
 
