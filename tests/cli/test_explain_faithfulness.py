@@ -119,6 +119,7 @@ def test_with_a_picture_of_maps_models_are_announced_once_and_files_are_checked_
         (("a.onnx", "cat.png", "-o", "m.png", "--boxes", "boxes.csv"), "--boxes is for --faithfulness. Give both."),
         (("a.onnx", "cat.png", "-o", "m.png", "--masks", "masks"), "--masks is for --faithfulness. Give both."),
         (("a.onnx", "cat.png", "--faithfulness", "--overlay"), "--overlay is for the picture of maps, which --faithfulness does not draw. Give -o, or leave it out."),
+        (("a.onnx", "cat.png", "--faithfulness", "--probe", "photos"), "Leave out --animate and --probe."),
         (("a.onnx", "cat.png", "--faithfulness", "--boxes", "boxes.csv", "--masks", "masks"), "--boxes boxes.csv and --masks masks both say where objects are. Give one of them."),
         (("a.onnx", "cat.png", "--faithfulness", "--masks", "cat.png"), "cat.png is not a folder. Give one with a picture of the name of each image as --masks."),
         (("a.onnx", "cat.png", "--faithfulness", "--class", "1", "--faithfulness-curves", "features"), "--faithfulness-curves features follow the encoder, and not class 1."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -90,11 +90,8 @@ def explain(files: tuple[str, ...], quiet: bool, outputs: tuple[str | None, tupl
     options["output"] = output
     asked = take_faithfulness(options)
     options["targets"] = take_targets(options, named, top=options.pop("top"), contrast=options.pop("contrast"))
-    if asked is not None and (options["animate"] or options["probe"] or (output is None and options["overlay"])):
-        raise click.UsageError(
-            "--overlay, --animate and --probe are for pictures of maps, which --faithfulness does not draw. Give -o for --overlay, and "
-            "leave out the others."
-        )
+    if asked is not None:
+        _refuse_pictures(options)
     settings, compute = take_method_options(options), take_compute(options)
     resolve_settings(options["methods"], settings)
     from onnxspace.cli.announce import PixelTable
@@ -120,6 +117,16 @@ def explain(files: tuple[str, ...], quiet: bool, outputs: tuple[str | None, tupl
                 print_written(written)
     if measured is not None and asked is not None:
         print_faithfulness(measured, asked, quiet=quiet)
+
+
+def _refuse_pictures(options: Mapping[str, Any]) -> None:
+    """Refuse options on pictures that are not drawn where faithfulness is measured."""
+    if options["animate"] is not None or options["probe"] is not None:
+        raise click.UsageError("--faithfulness measures maps of single images at one layer. Leave out --animate and --probe.")
+    if options["output"] is None and options["overlay"]:
+        raise click.UsageError(
+            "--overlay is for the picture of maps, which --faithfulness does not draw. Give -o, or leave it out."
+        )
 
 
 def _without_pictures(options: dict[str, Any]) -> dict[str, Any]:
