@@ -99,6 +99,11 @@ def _describe_trained(groups: Groups, layers: Groups) -> Iterator[Change]:
     yield Change("trained", text, name_layers(groups))
 
 
+def _describe_transposed(groups: Groups, layers: Groups) -> Iterator[Change]:
+    text = f"Weights were transposed, inputs for outputs, in {count_of(groups, layers)}{add_names(groups, layers)}."
+    yield Change("transposed", text, name_layers(groups))
+
+
 def _describe_edited(groups: Groups, layers: Groups) -> Iterator[Change]:
     most = max(int(weights_of(group)["edited"]) for group in groups)
     number = count(most, "weight") if len(groups) == 1 else f"up to {count(most, 'weight')} each"
@@ -220,7 +225,7 @@ def _describe_sizes(group: NodeGroup) -> str:
 #: What is said of each kind, in the order of the sentences.
 _SENTENCES: Mapping[str, Describe] = {
     "requantised": _describe_requantised, "pruned": _describe_pruned, "clustered": _describe_clustered, "trained": _describe_trained,
-    "edited": _describe_edited, "unread": _describe_unread, "adapted": _describe_adapted, "factorised": _describe_factorised, "shifted": _describe_shifted, "bias": _describe_bias,
+    "transposed": _describe_transposed, "edited": _describe_edited, "unread": _describe_unread, "adapted": _describe_adapted, "factorised": _describe_factorised, "shifted": _describe_shifted, "bias": _describe_bias,
     "scaled": _describe_scaled, "folded_wrongly": _describe_folded, "swapped": _describe_swapped, "replaced": _describe_replaced,
     "resized": _describe_resized,
 }  # fmt: skip

@@ -205,3 +205,9 @@ def test_layers_are_found_again_after_training_in_any_order() -> None:
     order = [3, 5, 0, 1, 4, 2]
     new = {k: layer(old[i].rows + 0.1 * RNG.standard_normal((8, 9))) for k, i in enumerate(order)}
     assert find_similar(old, new) == dict(enumerate(order))
+
+
+def test_transposed_weights_and_those_on_one_grid_are_told_from_others() -> None:
+    square, step = ROWS[:, :24], np.abs(ROWS).max() / 127
+    assert compare_weights(layer(square), layer(square.T.copy())).kind == "transposed"
+    assert compare_weights(layer(ROWS), layer((np.round(ROWS / step) * step).astype(np.float32))).kind == "requantised"

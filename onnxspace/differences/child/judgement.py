@@ -18,7 +18,7 @@ from onnxspace.differences.child.weight_records import WeightChange
 #: Kinds of weights that make a node another one, and those that may leave what the network computes as it is.
 CHANGING = frozenset({
     "trained", "pruned", "replaced", "resized", "bias", "unread", "folded_wrongly", "permuted_trained", "shifted", "clustered", "adapted",
-    "swapped", "factorised", "edited",
+    "swapped", "factorised", "edited", "transposed",
 })  # fmt: skip
 #: Relative errors up to which values are equal, by the precision of the networks.
 LIMITS = {"single": 1e-3, "half": 2e-2, "int8": 0.2}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.differences.child.layer_weights import LayerWeights
-from onnxspace.differences.child.weight_orders import find_noisy_permutation, find_permutation
+from onnxspace.differences.child.weight_orders import find_noisy_permutation, find_permutation, find_transposition
 from onnxspace.differences.child.weight_records import WeightChange, measure_gap
 from onnxspace.differences.child.weight_rounding import HALF, WHOLE, find_rounding, is_rounded, scale_integers
 from onnxspace.differences.child.weight_updates import (
@@ -90,6 +90,7 @@ def _explain(old: LayerWeights, new: LayerWeights, first: Array, second: Array, 
     levels = None if is_rounded(old, new) else find_levels(first, second)
     for found in (
         find_permutation(first, second),
+        find_transposition(first, second),
         levels,
         find_pruning(first, second, new.step),
         find_scale(first, second),

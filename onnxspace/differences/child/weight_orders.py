@@ -30,6 +30,16 @@ def find_permutation(first: Array, second: Array) -> WeightChange | None:
     return _find_order(first, second, lambda one, two: _match_rows(one, two, limit))
 
 
+def find_transposition(first: Array, second: Array) -> WeightChange | None:
+    """Inputs and outputs that have changed places, of a layer with as many of both."""
+    rows, columns = first.shape
+    if rows < 2 or columns % rows:
+        return None
+    turned = first.reshape(rows, rows, -1).transpose(1, 0, 2).reshape(first.shape)
+    fits = measure_gap(turned, second) <= min(_FITS, 0.2 * measure_gap(first, second))
+    return WeightChange("transposed") if fits else None
+
+
 def _find_order(first: Array, second: Array, match: Callable[[Array, Array], Order | None]) -> WeightChange | None:
     rows, columns = match(first, second), None
     if rows is None and (columns := match(first.T, second.T)) is None:

@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 class WeightChange:
     """What became of the weights of a layer.
 
-    `kind` is `equal`, `permuted`, `permuted_trained`, `scaled`, `shifted`, `requantised`, `pruned`, `clustered`, `adapted` (a matrix of low rank was
+    `kind` is `equal`, `permuted`, `permuted_trained`, `transposed`, `scaled`, `shifted`, `requantised`, `pruned`, `clustered`, `adapted` (a matrix of low rank was
     added), `trained`, `replaced`, `resized`, `swapped` (with another layer), `factorised`, `edited` (few weights are others), `bias` (only the bias differs), `folded` or
     `folded_wrongly` (a batch normalisation is in the new weights; `cause` says what went wrong), `unfolded` or `unread`.
 

@@ -42,11 +42,11 @@ def find_rounding(old: LayerWeights, new: LayerWeights, first: Array, second: Ar
     if step := old.step + new.step:
         expected = step / np.sqrt(12) * np.sqrt(first.size) / max(length, 1e-30)
         return WeightChange("requantised", rounding=expected) if worst <= 0.51 * step else _find_coarse(first, second, step)
-    if _lies_on_grid(first, second):
-        return WeightChange(
-            "requantised",
-            rounding=float(np.median(np.abs(second).max(1))) / 127 / np.sqrt(12) * np.sqrt(first.size) / max(length, 1e-30),
-        )
+    largest = np.abs(second).max(1, keepdims=True)
+    for ends in (largest, largest.max(keepdims=True)):
+        if _lies_on_grid(first, second, ends / 127):
+            step = float(np.median(ends)) / 127
+            return WeightChange("requantised", rounding=step / np.sqrt(12) * np.sqrt(first.size) / max(length, 1e-30))
     limits = {"float16": HALF, "bfloat16": _BRAIN}
     limit = max((limits.get(kind, 0.0) for kind in (old.stored, new.stored)), default=0.0) if old.stored != new.stored else 0.0
     if not limit:
@@ -77,9 +77,8 @@ def _to_brain(values: Array) -> Array:
     return (values.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
 
 
-def _lies_on_grid(first: Array, second: Array) -> bool:
-    """Whether the new weights are multiples of a step per row, of which there are 127 at most, and nowhere further than half of it from the old ones."""
-    steps = np.abs(second).max(1, keepdims=True) / 127
+def _lies_on_grid(first: Array, second: Array, steps: Array) -> bool:
+    """Whether the new weights are multiples of a step, one per row or one for all, and nowhere further than half of it from the old ones."""
     if second.shape[1] < _LEAST_GRID or not (steps > 0).all():
         return False
     counts = second / steps

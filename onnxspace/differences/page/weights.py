@@ -10,6 +10,7 @@ from onnxspace.differences.findings import format_percent
 _KINDS = {
     "equal": "equal",
     "permuted": "the same in another order",
+    "transposed": "transposed",
     "scaled": "the same, scaled",
     "requantised": "rounded to another type",
     "pruned": "pruned",
