@@ -17,6 +17,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from PIL import Image
 
 import onnxspace as ox
 from onnxspace.errors import ConfigError, ModelError
@@ -174,6 +175,16 @@ def test_what_makes_no_sense_is_refused(run: Run, place: Path, arguments: tuple[
     assert (code, out) == (2, "")
     assert words in err
     assert sorted(path.name for path in place.iterdir()) == ["a.onnx", "b.onnx"]
+
+
+@pytest.mark.parametrize("by", [(), ("--by", "cka")])
+def test_a_photo_of_the_probe_folder_is_not_replaced(run: Run, place: Path, by: tuple[str, ...]) -> None:
+    Image.fromarray(PROBES.images[0]).save("photo.png")
+    before = Path("photo.png").read_bytes()
+    code, _, err = run("layers", "a.onnx", "b.onnx", "--probe", ".", "-o", "photo.png", *by)
+    assert code == 2
+    assert "photo.png is one of the files" in err
+    assert Path("photo.png").read_bytes() == before
 
 
 def test_the_library_refuses_other_scores(place: Path) -> None:

@@ -107,7 +107,7 @@ def layers(
     if table is not None:
         raise click.UsageError("--csv is for pairs of layers. Add --by cka.")
     if output is not None:
-        _refuse_output(output, source, target)
+        _refuse_output(output, _list_read((source, target), options["probe"]))
     found = _compute_table(source, target, quiet=quiet, **options)
     if output is not None:
         _draw(found, output)
@@ -137,7 +137,7 @@ def _compare_all(models: tuple[str, str], files: tuple[str | None, str | None], 
     from onnxspace.cli.text.layer_pairs import list_notes, list_partners
 
     _refuse_options_of_maps()
-    _check_files(*files, *models)
+    _check_files(*files, _list_read(models, options["probe"]))
     found = _compute_matrix(*models, **{name: value for name, value in options.items() if name not in _OF_MAPS})
     _write_files(found, *files)
     from onnxspace.cli.console import print_lines, print_notes
@@ -157,13 +157,20 @@ def _refuse_options_of_maps() -> None:
             raise click.UsageError(f"{flag} is an option of maps, which --by does not compute. Leave one of them out.")
 
 
-def _check_files(output: str | None, table: str | None, source: str, target: str) -> None:
+def _list_read(models: Sequence[str], probe: str | None) -> list[Path]:
+    """The files that are read: the models, and the photos of the folder `probe`."""
+    from onnxspace.inputs.photo_folder import list_photos
+
+    return [*map(Path, models), *([] if probe is None else list_photos(Path(probe)).files)]
+
+
+def _check_files(output: str | None, table: str | None, read: Sequence[Path]) -> None:
     from onnxspace.report.explanation import check_picture_path
 
     if output is not None:
-        check_picture_path(Path(output), [Path(source), Path(target)])
+        check_picture_path(Path(output), read)
     if table is not None:
-        check_picture_path(Path(table), [Path(source), Path(target)], "--csv", (".csv",))
+        check_picture_path(Path(table), read, "--csv", (".csv",))
 
 
 def _write_files(found: LayerMatrix, output: str | None, table: str | None) -> None:
@@ -194,11 +201,11 @@ def _compute_matrix(source: str, target: str, *, by: Sequence[str], quiet: bool,
         return compare_layers(source, target, print_remarks(given, quiet=quiet), by=cast("Any", by), progress=bar, **options)
 
 
-def _refuse_output(output: str, source: str, target: str) -> None:
+def _refuse_output(output: str, read: Sequence[Path]) -> None:
     """Refuse a picture that can't be drawn before any work is done."""
     from onnxspace.report.explanation import check_picture_path
 
-    check_picture_path(Path(output), [Path(source), Path(target)], kinds=(".png",))
+    check_picture_path(Path(output), read, kinds=(".png",))
 
 
 def _compute_table(
