@@ -13,10 +13,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from onnxspace.report.map_page import write_map_page
+from tests.helpers.browser import check_accessibility, open_browser
 from tests.report.test_map_page import explain
-from tests.report.test_page_browser import RULES, Opened, axe, browser  # noqa: F401
+from tests.report.test_page_browser import Opened
 
 pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with open_browser() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +34,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def opened(browser: Any, page: Path) -> Iterator[Opened]:  # noqa: F811
+def opened(browser: Any, page: Path) -> Iterator[Opened]:
     one = Opened(browser, page)
     yield one
     one.context.close()
@@ -67,10 +74,8 @@ def test_the_slider_changes_what_is_seen(opened: Opened) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_axe_finds_nothing(browser: Any, axe: str, page: Path, scheme: str, width: int) -> None:  # noqa: F811
+def test_axe_finds_nothing(browser: Any, page: Path, scheme: str, width: int) -> None:
     one = Opened(browser, page, viewport={"width": width, "height": 740}, color_scheme=scheme)
-    one.page.context.new_cdp_session(one.page).send("Runtime.evaluate", {"expression": axe})
-    found = one.page.evaluate("rules => axe.run(document, {runOnly: rules})", RULES)
-    assert [(bad["id"], [node["html"] for node in bad["nodes"]]) for bad in found["violations"]] == []
+    check_accessibility(one.page)
     assert one.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     one.context.close()
