@@ -99,7 +99,7 @@ def main() -> None:
             write(written, place / f"{name}.onnx")
             train(written.get_submodule(layer))
             write(written, place / f"{name}-trained.onnx")
-            print(measure(place / f"{name}.onnx", place / f"{name}-trained.onnx"), flush=True)
+            print(measure(place / f"{name}.onnx", place / f"{name}-trained.onnx", place / "diff.html"), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.fx import GraphModule
 
 from onnxspace.attribution.activation_maps import GRID_WAYS
 from onnxspace.attribution.answers import View, find_answers
@@ -33,6 +34,7 @@ from onnxspace.inputs.rule_names import Rules
 from onnxspace.model.image_groups import fill_group
 from onnxspace.model.model import Model
 from onnxspace.torchgraph.encoder_graph import EncoderGraph
+from onnxspace.torchgraph.operators.interpolation import mark_constants
 
 #: Arguments of `torch.compile`. Batches have one size but for the last, so that a graph of its size is compiled, not one for any.
 COMPILER: dict[str, Any] = {"dynamic": False}
@@ -148,7 +150,7 @@ def make_explainer(
     ready = tune_graph(graph) if device.type == "cpu" else copy_graph(tune_graph(graph)).to(device)
     compute = compute or Compute()
     watched = subject is not None and subject.grid is not None  # a compiled graph returns tensors that nothing depends on
-    compiled = torch.compile(ready, **COMPILER) if compute.compiled and not watched else ready
+    compiled = _compile(ready) if compute.compiled and not watched else ready
     forward = compiled if model.group is None else GroupedForward(compiled, model.group, converted.image_axes)
     deviating = tuple(name in converted.encoder.deviations for name in converted.encoder.tensors)
     channel_axis = 1 if model.preprocess.layout == "NCHW" else 3
@@ -168,6 +170,12 @@ def make_explainer(
         model.images_at_once,
         subject,
     )
+
+
+def _compile(graph: GraphModule) -> Callable[[Tensor], Any]:
+    mark_constants()
+    compiled: Callable[[Tensor], Any] = torch.compile(graph, **COMPILER)
+    return compiled
 
 
 def rules_for(method: Method, settings: Settings) -> RuleSet | None:

@@ -57,6 +57,15 @@ def test_comparing_fingerprints_and_listing_a_space_load_no_scipy() -> None:
     assert run(code).strip() == "False"
 
 
+@pytest.mark.process
+def test_workers_load_no_compiler() -> None:
+    """It takes a second and a half of each worker's start."""
+    code = (
+        "import onnxspace.workflows.child.tasks, sys; print([n for n in ('torch._dynamo', 'torchvision') if n in sys.modules])"
+    )
+    assert run(code).strip() == "[]"
+
+
 def strings(path: Path) -> list[str]:
     """All text in a file: string constants of a Python file, or its words."""
     if path.suffix != ".py":

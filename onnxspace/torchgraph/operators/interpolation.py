@@ -108,7 +108,6 @@ def find_taps(axis: Axis, settings: ResizeSettings) -> tuple[Tensor, Tensor, Ten
     return index, weights, outside
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 @functools.lru_cache(maxsize=256)
 def _taps_on(
     axis: Axis, settings: ResizeSettings, device: torch.device, dtype: torch.dtype
@@ -117,6 +116,11 @@ def _taps_on(
     with torch.inference_mode(False):
         index, weights, outside = find_taps(axis, settings)
         return index.to(device), weights.to(device, dtype), outside.to(device) if bool(outside.any()) else None
+
+
+def mark_constants() -> None:
+    """Tell Torch's compiler, which takes a second to import, that what `_taps_on` returns is constant; called before graphs are compiled."""
+    torch.compiler.assume_constant_result(_taps_on)  # type: ignore[no-untyped-call]
 
 
 def resize_axis(x: Tensor, dim: int, axis: Axis, settings: ResizeSettings) -> Tensor:
