@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from math import isfinite
 from typing import Any
 
+from onnxspace.differences.fields import read_items, read_text, read_whole
 from onnxspace.differences.result import STATUSES, DiffModel, LayerRow, Node, NodeGroup, OutputRow
-from onnxspace.storage.json_fields import is_sha256, is_text, is_whole, require
+from onnxspace.storage.json_fields import is_sha256, is_text, require
 
 _MOST_TEXT, _MOST_ITEMS, _MOST_AXES = 2**16, 2**20, 64
+_text, _items = partial(read_text, most=_MOST_TEXT), partial(read_items, most=_MOST_ITEMS)
 _NUMBERS = ("max_error", "relative_error", "own_error", "cosine", "snr_db", "half_overflow", "half_underflow", "int8_saturated")
 #: What may be said of weights, by the type of it.
 _WEIGHTS: dict[str, type | tuple[type, ...]] = {
@@ -23,8 +26,8 @@ def parse_model(given: Mapping[str, Any]) -> DiffModel:
     """The facts of a model. Raises ValueError, KeyError, TypeError."""
     texts = [_text(given[name]) for name in ("name", "path", "sha256", "producer")]
     require(is_sha256(texts[2]), "sha256")
-    counts = [_whole(given[name]) for name in ("opset", "nodes", "computing", "parameters")]
-    types = {_text(name): _whole(count) for name, count in given["types"].items()}
+    counts = [read_whole(given[name]) for name in ("opset", "nodes", "computing", "parameters")]
+    types = {_text(name): read_whole(count) for name, count in given["types"].items()}
     return DiffModel(texts[0], texts[1], texts[2], texts[3], counts[0], counts[1], counts[2], counts[3], types)
 
 
@@ -77,7 +80,7 @@ def _parse_layer(given: Mapping[str, Any]) -> LayerRow:
     numbers: dict[str, Any] = {name: _number(given[name]) for name in _NUMBERS}
     ranges: dict[str, Any] = {name: _range(given[name]) for name in ("old_range", "new_range")}
     shapes: dict[str, Any] = {name: _shape(given[name]) for name in ("old_shape", "new_shape")}
-    return LayerRow(place=_whole(given["place"]), status=given["status"], **texts, **numbers, **ranges, **shapes)
+    return LayerRow(place=read_whole(given["place"]), status=given["status"], **texts, **numbers, **ranges, **shapes)
 
 
 def parse_outputs(given: Any) -> tuple[OutputRow, ...]:
@@ -91,22 +94,6 @@ def _parse_output(given: Mapping[str, Any]) -> OutputRow:
     errors: dict[str, Any] = {name: _number(given[name]) for name in ("max_error", "relative_error")}
     shares: dict[str, Any] = {name: _number(given[name]) or 0.0 for name in ("old_bad", "new_bad")}
     return OutputRow(**names, **errors, **shapes, **shares, permuted=bool(given["permuted"]))
-
-
-def _items(given: Any) -> Sequence[Any]:
-    require(isinstance(given, list) and len(given) <= _MOST_ITEMS, "list")
-    items: Sequence[Any] = given
-    return items
-
-
-def _text(given: Any) -> str:
-    require(is_text(given, _MOST_TEXT), "text")
-    return str(given)
-
-
-def _whole(given: Any) -> int:
-    require(is_whole(given, 0, 2**62), "number")
-    return int(given)
 
 
 def _number(given: Any) -> float | None:
@@ -124,4 +111,4 @@ def _range(given: Any) -> tuple[float, float] | None:
 
 def _shape(given: Any) -> tuple[int, ...]:
     require(len(_items(given)) <= _MOST_AXES, "shape")
-    return tuple(map(_whole, given))
+    return tuple(map(read_whole, given))

@@ -14,7 +14,7 @@ from onnxspace.evaluation.faithfulness.outcome import Faithfulness
 from onnxspace.evaluation.faithfulness.table import tabulate
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Announce, Compute, Counter, Device, Execution, Progress
-from onnxspace.inputs.explained_images import choose_photos, read_images
+from onnxspace.inputs.explained_images import NamedImages, choose_photos, read_images
 from onnxspace.inputs.methods import (
     DEFAULT_METHOD,
     METHODS,
@@ -141,18 +141,7 @@ def explain(
         run = _ExplanationRun(session, setups, folder, counter, task, warnings=list(opened.warnings))
         for turn in turns:
             run.explain(opened.take(turn).located)
-    stated = {key: value for setup in setups for key, value in setup.settings.used_by(setup.method).items()}
-    found = Explanation(
-        named.names,
-        named.pictures,
-        tuple(run.columns),
-        stated,
-        tuple(run.assumed),
-        (*left_out, *probes.remarks, *run.warnings),
-        named.note,
-        tuple(run.remarks),
-        () if faithfulness is None else tuple(tabulate(model) for model in faithfulness.models),
-    )
+    found = run.collect(named, left_out, faithfulness)
     if output is not None:
         _draw(found, Path(output), overlay=overlay)
     if animate is not None:
@@ -238,6 +227,16 @@ class _ExplanationRun:
     remarks: list[str] = field(default_factory=list)
     assumed: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    def collect(self, named: NamedImages, left_out: Sequence[str], faithfulness: Faithfulness | None) -> Explanation:
+        """All maps with their images, and what is said of them."""
+        stated = {key: value for setup in self.setups for key, value in setup.settings.used_by(setup.method).items()}
+        warnings = (*left_out, *named.probes.remarks, *self.warnings)
+        tables = () if faithfulness is None else tuple(tabulate(model) for model in faithfulness.models)
+        return Explanation(
+            named.names, named.pictures, tuple(self.columns), stated, tuple(self.assumed), warnings, named.note,
+            tuple(self.remarks), tables,
+        )  # fmt: skip
 
     def explain(self, model: LocatedModel) -> None:
         """Have a model's maps computed, and read them. Raises ModelError."""
