@@ -45,7 +45,7 @@ class Runner:
         self.input = network.proto.graph.input[0].name if network.proto.graph.input else ""
         self.weights = {} if optimise else network.weights
         options = make_session_options(optimise=optimise)
-        options.enable_cpu_mem_arena = not frugal
+        options.enable_cpu_mem_arena = optimise and not frugal
         if optimise:
             _add_weights(options, network.weights)
         proto = network.proto if optimise else with_weights_as_inputs(network.proto)
@@ -90,6 +90,7 @@ def make_session_options(*, optimise: bool) -> Any:
     if not optimise:
         options.graph_optimization_level = library.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.enable_cpu_mem_arena = False  # it takes twice the memory, and pays only for a graph that is run many times
+        options.enable_mem_pattern = False  # from the second run on, it holds all activations in one block
     return options
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 import onnx
+import onnx.defs
 
 from onnxspace.errors import ModelError
-from onnxspace.model.graph import PARAMETRIC, Graph
+from onnxspace.model.graph import PARAMETRIC, SHAPE_ONLY, Graph
 from onnxspace.model.network import SMALL, Network
 from onnxspace.model.old_opsets import raise_opset
 
@@ -110,12 +112,27 @@ def _propagates_long_data(graph: onnx.GraphProto) -> bool:
     """Whether inference would compute long tensors: it concatenates stored values, and a few nodes can ask for any length."""
     lengths = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
     for node in graph.node:
-        known = [lengths.get(name, _RANK) for name in node.input]
-        length = sum(known) if node.op_type == "Concat" else max(known, default=_RANK)
+        length = _count_propagated(node, lengths)
         lengths |= dict.fromkeys(node.output, length)
         if length > _LONG:
             return True
     return False
+
+
+def _count_propagated(node: onnx.NodeProto, lengths: Mapping[str, int]) -> int:
+    """The most numbers of a node's output that inference would compute, 0 where it computes none; `lengths` are those of its inputs."""
+    if node.op_type == "Constant":
+        return max((math.prod(attribute.t.dims) for attribute in node.attribute), default=0)
+    if node.op_type in SHAPE_ONLY or node.op_type not in _list_propagating():
+        return _RANK if node.op_type in SHAPE_ONLY else 0
+    known = [lengths.get(name, _RANK) for name in node.input]
+    return sum(known) if node.op_type == "Concat" else max(known, default=_RANK)
+
+
+@cache
+def _list_propagating() -> frozenset[str]:
+    """The operators whose values inference computes."""
+    return frozenset(one.name for one in onnx.defs.get_all_schemas_with_history() if one.has_data_propagation_function)
 
 
 def find_large_tensor(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> tuple[str, int] | None:

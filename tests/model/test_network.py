@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +116,34 @@ def test_sizes_that_are_inputs_need_examples() -> None:
     np.testing.assert_array_equal(graph(torch.from_numpy(x), torch.from_numpy(shape)).numpy(), x.reshape(12))
     with pytest.raises(ModelError, match=r"takes 2 input\(s\) \(image, shape\), but 1 were given"):
         to_torch(model, inputs=[x])
+
+
+SCRIPT = """
+import sys, numpy as np
+from onnxspace.model.reader import read_model
+from onnxspace.model.runtime import Runner
+from onnxspace.sandbox.memory import SMALL_BLOCKS, keep_blocks
+
+def taken():
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmData"))
+
+keep_blocks(SMALL_BLOCKS)
+runner, image = Runner(read_model(sys.argv[1])[0]), np.zeros((1, 3, 512, 512), np.float32)
+before = taken()
+for _ in range(3):
+    runner({runner.input: image})
+print(taken() - before)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_session_that_runs_node_by_node_keeps_no_activations_after_a_run(tmp_path: Path) -> None:
+    """Each is 16 MiB; an arena keeps several, and a plan of memory all of them in one block."""
+    net = Net(("N", 3, 512, 512))
+    x = "image"
+    for inputs in (3, 16, 16, 16):
+        x = net.add("Relu", net.conv(x, inputs, 16, pads=[1] * 4))
+    path = save(net.model([net.add("GlobalAveragePool", x)]), tmp_path / "net.onnx")
+    done = subprocess.run([sys.executable, "-c", SCRIPT, str(path)], check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 12 * 2**20

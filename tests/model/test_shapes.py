@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.model import runtime
@@ -109,6 +109,53 @@ def test_recorded_sizes_count_where_inference_knows_none_and_the_input_is_as_rec
     proto = unknown_to_inference([1, 4, 16, 16], [1, 3, 16, 16])
     assert infer_shapes(proto, {"image": (1, 3, 16, 16)})["strange"] == ((1, 4, 16, 16), TensorProto.FLOAT)
     assert "strange" not in infer_shapes(proto, {"image": (1, 3, 32, 32)})
+
+
+def nested(levels: int) -> onnx.ModelProto:
+    """A network that joins features of two resolutions many times, as a U of U's does; sizes are computed from shapes."""
+    net = Net((1, 3, 17, 22))
+    x = net.add("Relu", net.conv("image", 3, 4, pads=[1] * 4))
+    for _ in range(levels):
+        low = net.conv(x, 4, 4, strides=[2, 2])
+        ends = [net.weight(np.array([n])) for n in (0, 2, 4)]
+        parts = (net.add("Slice", net.add("Shape", y), ends[k], ends[k + 1]) for k, y in enumerate((low, x)))
+        high = net.add("Resize", low, "", "", net.add("Concat", *parts, axis=0), mode="linear")
+        x = net.conv(net.add("Concat", x, high, axis=1), 8, 4, pads=[1] * 4)
+    return net.model([net.conv(x, 4, 2)])
+
+
+def test_a_network_of_many_joints_is_not_run_to_find_its_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proto = nested(18)
+    expected = runtime.shapes_of(separate_weights(proto), names := [n.output[0] for n in proto.graph.node], (1, 3, 17, 22))
+    found = infer_shapes(proto, {"image": (1, 3, 17, 22)})
+    assert {name: found[name][0] for name in names} == expected
+    monkeypatch.setattr("onnxspace.model.trunk.shapes_of", lambda *_given: pytest.fail("the network was run"))
+    assert Trunk(open_model(save(proto, tmp_path / "net.onnx"), options=ModelOptions(pixels="unit"))).work
+
+
+@pytest.mark.parametrize("kind", ["initializer", "constant", "shape"])
+def test_lists_of_any_length_are_not_computed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that is doubled 40 times has 2⁴² numbers and more."""
+    net = Net((1, 3, 16, 16))
+    four = np.arange(4, dtype=np.int64)
+    made = {
+        "initializer": lambda: net.weight(four),
+        "constant": lambda: net.add("Constant", value=numpy_helper.from_array(four)),
+        "shape": lambda: net.add("Shape", "image"),
+    }
+    x = made[kind]()
+    for _ in range(40):
+        x = net.add("Concat", x, x, axis=0)
+    asked: list[bool] = []
+    infer = onnx.shape_inference.infer_shapes
+
+    def watch(proto: onnx.ModelProto, *, data_prop: bool) -> onnx.ModelProto:
+        asked.append(data_prop)
+        return infer(proto)
+
+    monkeypatch.setattr("onnx.shape_inference.infer_shapes", watch)
+    infer_shapes(net.model([net.add("Reshape", "image", x)]), {"image": (1, 3, 16, 16)})
+    assert asked == [False]
 
 
 @pytest.mark.parametrize("known", ["both", "output"])
