@@ -20,6 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, BinaryIO, NoReturn
 
 from onnxspace.sandbox.limits import Limits
+from onnxspace.sandbox.memory import count_untouched
 from onnxspace.sandbox.process import describe_shortage
 
 #: A function that carries out a request; it may call its second argument with numbers of finished images.
@@ -40,9 +41,9 @@ def main(arguments: list[str]) -> None:
     os.dup2(2, 1)
     end_with_parent(lifeline)
     limits = Limits(memory, cpu)
-    limit_memory(memory)
     requests = _read_in_background(sys.stdin.buffer)
     table = _import_tasks(tasks)
+    limit_memory(memory + count_untouched())
     if threads and (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(threads)
     from onnxspace.quiet import silence_libraries

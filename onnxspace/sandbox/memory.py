@@ -39,6 +39,16 @@ def _count_own(sizes: Mapping[str, int]) -> int:
     return machine_limits().memory - sizes.get("VmRSS", 0) if limit is None else limit - sizes.get("VmData", 0)
 
 
+def count_untouched(process: Path = _PROCESS) -> int:
+    """Return how many bytes of data this process has reserved and never touched, such as parts of libraries and stacks of threads.
+
+    A limit on data counts them. `process` is where the system tells it; 0 where it does not.
+    """
+    sizes = _read_sizes(process / "status")
+    touched = sizes.get("RssAnon", 0) + sizes.get("VmSwap", 0)
+    return max(0, sizes.get("VmData", 0) - touched) if touched else 0
+
+
 def _find_limit() -> int | None:
     """The limit on data of this process, as a worker has one."""
     with suppress(ImportError, AttributeError, ValueError, OSError):  # Windows has no such limits

@@ -70,6 +70,15 @@ def test_without_a_limit_half_of_the_machine_holds(tmp_path: Path, monkeypatch: 
     assert count_free_memory(*write_system(tmp_path, {})) == 2 * GIB - RESERVED
 
 
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [("VmData: 900 kB\nRssAnon: 300 kB\nVmSwap: 100 kB\n", 500), ("VmData: 3 kB\nRssAnon: 5 kB\n", 0), ("VmData: 9 kB\n", 0), ("", 0)],
+)  # fmt: skip
+def test_what_is_untouched_is_reserved_and_neither_in_memory_nor_swapped(tmp_path: Path, status: str, expected: int) -> None:
+    (tmp_path / "status").write_text(status)
+    assert memory.count_untouched(tmp_path) == expected * 1024
+
+
 SCRIPT = """
 import json, numpy as np
 from onnxspace.sandbox.memory import LARGE_BLOCKS, SMALL_BLOCKS, keep_blocks, return_memory

@@ -47,6 +47,19 @@ def wait_for_end(process: int) -> None:
     raise AssertionError(f"process {process} still runs")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the system says what is untouched on Linux alone")
+def test_what_libraries_reserve_and_never_touch_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a GiB is reserved; of the limit of a quarter, the interpreter takes less than a half."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    worker = Worker("tests.sandbox.reserving_tasks", Limits(GIB // 4, 20, 20))
+    try:
+        assert worker.perform({"task": "fill", "bytes": GIB // 8}) == {"bytes": GIB // 8}
+        with pytest.raises(ModelError, match=r"net\.onnx needs more than 0\.25G of memory"):
+            worker.perform({"task": "fill", "path": "net.onnx", "bytes": GIB // 4})
+    finally:
+        worker.close()
+
+
 DEATHS = {
     "division by zero": (
         {"task": "crash", "signal": signal.SIGFPE},
