@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,16 +14,17 @@ from onnxspace.model import runtime
 from onnxspace.model.encoder import Encoder, cut, find_encoder
 from onnxspace.model.group_axes import measure_axes
 from onnxspace.model.model import Model
+from onnxspace.model.network import Network
 from onnxspace.model.rewritten import check_model
-from onnxspace.model.shapes import refuse_large_tensors
-from onnxspace.sandbox.memory import return_blocks
+from onnxspace.model.shapes import count_elements, infer_shapes, refuse_large_tensors
+from onnxspace.sandbox.memory import count_free_memory, return_blocks
 from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph import operators
 from onnxspace.torchgraph.build import build
 from onnxspace.torchgraph.canonical import canonicalise_verified
 from onnxspace.torchgraph.host_values import fold_sizes
 from onnxspace.torchgraph.normalise import normalise
-from onnxspace.torchgraph.verify import allow_noise, compute_reference, outputs_of, tolerance, verify
+from onnxspace.torchgraph.verify import allow_noise, compute_reference, outputs_of, tolerance, verify, verify_each
 from onnxspace.torchgraph.whole_model import to_torch
 
 __all__ = ["EncoderGraph", "convert", "operators", "to_torch"]
@@ -71,12 +73,26 @@ def convert(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = N
     if model.group is None:
         fold_sizes(graph, model.input_shape)
     widen = partial(allow_noise, part, feeds, expected, complete=complete)
-    batchable = verify(graph, expected, values, tolerance(part.proto), model.path, widen, at_once)
+    check = verify if at_once == len(values) or _has_room(normal, model, len(values)) else _verify_one_by_one
+    batchable = check(graph, expected, values, tolerance(part.proto), model.path, widen, at_once)
     size = _activation_bytes(graph, torch.from_numpy(values[:at_once]))
     if model.group is None:
         return EncoderGraph(graph, encoder, batchable, size)
     axes = measure_axes(model, partial(_run_graph, graph), encoder.tensors)
     return EncoderGraph(graph, encoder, batchable, size if model.group.mixed else -(-size // at_once), axes)
+
+
+def _has_room(normal: Network, model: Model, images: int) -> bool:
+    """Whether all activations of so many images are no more than the memory that is left; they are not all held at a time."""
+    shapes = infer_shapes(normal.proto, {model.image.name: model.input_shape})
+    computed = (shapes[name][0] for node in normal.graph.nodes for name in node.output if name in shapes)
+    return 4 * images * sum(count_elements(shape) or 0 for shape in computed) <= count_free_memory()
+
+
+def _verify_one_by_one(*compared: Any) -> bool:
+    """Verify a graph of which a batch may not fit, so that images are computed one by one in any case; arguments are those of `verify`."""
+    verify_each(*compared)
+    return False
 
 
 def _vary(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:

@@ -111,13 +111,31 @@ def verify(
     together = _run_batch(graph, images)
     if difference(together, expected) <= tolerance:
         return True
+    alone, wide = verify_each(graph, expected, images, tolerance, path, widen, at_once)
+    return bool(wide) and is_within(together, alone, tolerance, wide)
+
+
+def verify_each(
+    graph: torch.fx.GraphModule,
+    expected: list[NDArray[Any]],
+    images: NDArray[np.float32],
+    tolerance: float,
+    path: str,
+    widen: Callable[[], Sequence[float]] = tuple,
+    at_once: int = 1,
+) -> tuple[list[NDArray[Any]], Sequence[float]]:
+    """Compare `graph` with the outputs `expected` for each of the images on its own; arguments are those of `verify`.
+
+    Returns what the graph computes, and what `widen` allows where that was needed (else nothing). Raises ConversionError where the
+    graph is not correct.
+    """
     alone = _run_parts(graph, images, at_once)
     single = difference(alone, expected)
-    if single <= tolerance:
-        return False
+    if alone is not None and single <= tolerance:
+        return alone, ()
     wide = widen()
-    if is_within(alone, expected, tolerance, wide):
-        return is_within(together, alone or [], tolerance, wide)
+    if alone is not None and is_within(alone, expected, tolerance, wide):
+        return alone, wide
     raise ConversionError(
         f"{path}: the converted graph differs from ONNX Runtime at the encoder ({describe_difference(single)}). "
         "Name another --encoder, or export the model at opset 17."

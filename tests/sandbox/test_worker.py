@@ -209,8 +209,19 @@ def test_an_idle_process_that_has_died_is_replaced(worker: Worker) -> None:
 
 def test_limits_are_read() -> None:
     assert parse_limits("memory=4G,cpu=600,wall=300") == Limits(4 * GIB, 600, 300)
+    assert parse_limits("memory=1G", Limits()).memory == GIB
     assert parse_limits("wall=5", Limits(3 * GIB, 7, 8)) == Limits(3 * GIB, 7, 5)
-    for wrong in ("memory=4", "memory=1M", "cpu=0", "time=3", "wall=x", "", "wall=²", "memory=" + "9" * 99 + "G"):
+    for wrong in (
+        "memory=4",
+        "memory=1M",
+        "memory=1023M",
+        "cpu=0",
+        "time=3",
+        "wall=x",
+        "",
+        "wall=²",
+        "memory=" + "9" * 99 + "G",
+    ):
         with pytest.raises(ConfigError, match="--limits"):
             parse_limits(wrong)
     assert resolve_limits(None) == machine_limits()

@@ -21,7 +21,9 @@ from onnxspace.model import runtime
 from onnxspace.model.encoder import Encoder, cut
 from onnxspace.model.model import open_model
 from onnxspace.storage.map_file import to_unit_maps
+from onnxspace.torchgraph import encoder_graph
 from onnxspace.torchgraph import onnx2torch as bridge
+from onnxspace.torchgraph import verify as verification
 from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.torchgraph.onnx2torch import ALIASES
 from onnxspace.torchgraph.registry import CONVERTERS, Apply
@@ -157,6 +159,33 @@ def test_a_wrong_graph_is_refused(tmp_path: Path) -> None:
         verify(right.graph, [expected[0] * 1.01], values, 1e-3, "net.onnx")
     with pytest.raises(ConversionError, match="another shape"):
         verify(right.graph, [expected[0][:, :2]], values, 1e-3, "net.onnx")
+
+
+@pytest.mark.parametrize(("room", "images"), [(2**30, [2]), (2**15, [1, 1])])
+def test_images_are_verified_one_by_one_where_a_batch_may_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, images: list[int]
+) -> None:
+    seen: list[int] = []
+    run = verification._run_batch
+
+    def watch(graph: torch.fx.GraphModule, given: NDArray[np.float32]) -> Any:
+        seen.append(len(given))
+        return run(graph, given)
+
+    monkeypatch.setattr(verification, "_run_batch", watch)
+    monkeypatch.setattr(encoder_graph, "count_free_memory", lambda: room)
+    model = open_model(save(classifier(), tmp_path / "net.onnx"))
+    assert (convert(model, IMAGES).batchable, seen) == (len(images) == 1, images)
+
+
+def test_a_wrong_graph_is_refused_one_by_one_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = open_model(save(classifier(), tmp_path / "net.onnx"))
+    monkeypatch.setattr(encoder_graph, "count_free_memory", lambda: 0)
+    monkeypatch.setattr(
+        encoder_graph, "fold_sizes", lambda graph, _shape: graph.register_forward_hook(lambda *given: given[2] * 1.5)
+    )
+    with pytest.raises(ConversionError, match=r"net\.onnx: the converted graph differs .*relative difference 0\.5"):
+        convert(model, IMAGES)
 
 
 def test_parameters_are_frozen_and_the_graph_is_in_evaluation_mode(tmp_path: Path) -> None:
