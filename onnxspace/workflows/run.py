@@ -11,6 +11,7 @@ from onnxspace.errors import ClusterError, OnnxspaceError, OutputError, unexpect
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Announce, Counter
 from onnxspace.inputs.names import encoders_for, name_models
+from onnxspace.inputs.precision import ModelPrecision
 from onnxspace.scores.registry import Kind
 from onnxspace.workflows.ahead import NextModel
 from onnxspace.workflows.described import DescribedModels, FindOthers
@@ -53,7 +54,7 @@ class Run:
 
     `session` has the worker that reads models, `config` holds their options, `sink` decides what is computed and receives it, `representations` are the files to compute
     of each model by kind, `counter` reports progress, `warnings` collects warnings. `lost` has the reasons by kind of what could not
-    be computed of the model that was written last. With a `dispatcher`, the workers of a cluster compute maps. `announce` is called
+    be computed of the model that was written last, `precision` is that of its maps where it was chosen by a measurement. With a `dispatcher`, the workers of a cluster compute maps. `announce` is called
     with the records of all models that can be opened, before any is entered. `find_others` gives records of what they are compared with.
     `ahead` prepares the model of the next turn while one is entered (None: each is prepared at its turn).
     """
@@ -69,6 +70,7 @@ class Run:
     announce: Announce | None = None
     find_others: FindOthers | None = None
     ahead: NextModel | None = None
+    precision: ModelPrecision | None = None
     _described: DescribedModels = field(init=False)
 
     def __post_init__(self) -> None:
@@ -139,7 +141,7 @@ class Run:
         ClusterError.
         """
         files: dict[Kind, Path] = {}
-        self.lost = {}
+        self.lost, self.precision = {}, None
         if "maps" in self.representations:
             self._write("maps", model, to, files)
         self.warnings += model.remarks
@@ -151,7 +153,9 @@ class Run:
     def _write(self, kind: Kind, model: DescribedModel, to: Destination, files: dict[Kind, Path]) -> None:
         one, name = self.representations[kind], model.record.name
         try:
-            files[kind], remarks = one.write(model, to, lambda images: self.counter.advance(images, name))
+            written = one.write(model, to, lambda images: self.counter.advance(images, name))
+            files[kind], remarks = written.path, written.remarks
+            self.precision = written.precision or self.precision
         except OutputError:
             raise
         except OnnxspaceError as error:

@@ -15,6 +15,7 @@ from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options
 from onnxspace.inputs.names import EncoderNames, name_models
+from onnxspace.inputs.precision import ModelPrecision, read_precision
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import state_options
 from onnxspace.inputs.stated_pixels import Pixels
@@ -145,6 +146,9 @@ def _compute_affinity(paths: Sequence[Path], names: Sequence[str], prints: Print
         state_options(like.options),
         errors,
         evidence=find_evidence(probe["name"]),
+        precisions={
+            record.name: ModelPrecision(read_precision(one.options)) for record, one in zip(records, compared, strict=True)
+        },
     ), compared
 
 

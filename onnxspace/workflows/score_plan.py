@@ -13,6 +13,7 @@ from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, check_target
 from onnxspace.inputs.names import EncoderNames, find_target_name, list_encoders, name_models
+from onnxspace.inputs.precision import ModelPrecision, Precision
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import KEPT_BYTES, read_target
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
@@ -37,6 +38,7 @@ from onnxspace.similarity.fingerprints.agreement import (
     Prints,
     ProtocolRequest,
     agree,
+    list_records,
     mark_incomparable,
     read_prints,
 )
@@ -48,6 +50,7 @@ _TOO_MANY = (
     f"Models are listed by affinity of their maps, since ranking the sources of more than {MOST_RANKED} takes long;"
     f" --by {MEAN_RANK} does it."
 )
+_FOLLOWED = "its maps are computed in {}, as those of the fingerprints are, with which they are compared."
 _TOO_FEW = f"Models are listed by affinity of their maps, since ranking sources takes {FEWEST} images or more."
 
 
@@ -74,6 +77,11 @@ class ScoreRequest:
     announce: Announce | None = None
     explained: Target | str | int | None = None
 
+    @property
+    def precision(self) -> Precision | None:
+        """The precision that is asked for."""
+        return self.device.precision if isinstance(self.device, Compute) else None
+
     def make_execution(self) -> Execution:
         """How it is executed. Raises ConfigError."""
         return Execution.on(
@@ -86,7 +94,8 @@ class ScoreRequest:
 class ScorePlan:
     """What a comparison will do: `agreement` has images and method; it is None where fingerprints alone are compared, `prints`.
 
-    `encoders` are values of `--encoder`, `selection` the scores to compute, `remarks` sentences on the choice of scores.
+    `encoders` are values of `--encoder`, `selection` the scores to compute, `remarks` sentences on the choice of scores. `asked_precision`
+    is the precision that was asked for (None: none), that of `execution` the one to use.
     """
 
     paths: Sequence[Path]
@@ -97,6 +106,14 @@ class ScorePlan:
     encoders: Sequence[str] = ()
     prints: Prints = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    asked_precision: Precision | None = None
+
+    @property
+    def stated_precision(self) -> ModelPrecision:
+        """The precision of the maps of models for which none is chosen."""
+        used = "float32" if self.agreement is None else self.agreement.setup.precision
+        followed = self.asked_precision not in (None, used) or (self.asked_precision is None and used != "float32")
+        return ModelPrecision(used, self.asked_precision, reason=_FOLLOWED.format(used) if followed else "")
 
 
 def plan_score(asked: ScoreRequest) -> ScorePlan:
@@ -109,7 +126,7 @@ def plan_score(asked: ScoreRequest) -> ScorePlan:
     target = _choose_target(to_target(asked.explained), prints)
     selected, options, remarks = _select(asked, paths, _describe_images(probes, prints if alone else {}), target)
     selected = replace(selected, certain=_find_certain(asked, paths, config))
-    request = ProtocolRequest(probes, asked.method, options, config.rules, target)
+    request = ProtocolRequest(probes, asked.method, options, config.rules, target, asked.precision)
     if asked.explained is not None and target is not None:
         _check_target(target, asked.method or DEFAULT_METHOD, selected)
     if alone:
@@ -118,7 +135,17 @@ def plan_score(asked: ScoreRequest) -> ScorePlan:
         return ScorePlan(paths, config, Execution(), selected, None, prints=readable, remarks=remarks)
     _check_cluster(asked.cluster)
     agreement = _limit_maps(_agree(prints, request, remarks), selected)
-    return ScorePlan(paths, config, asked.make_execution(), selected, agreement, list_encoders(asked.encoder))
+    execution = _choose_precision(asked.make_execution(), agreement)
+    return ScorePlan(
+        paths, config, execution, selected, agreement, list_encoders(asked.encoder), asked_precision=asked.precision
+    )
+
+
+def _choose_precision(execution: Execution, agreement: Agreement) -> Execution:
+    """The execution in the precision of the fingerprints; without any, what is asked for."""
+    if execution.compute.precision == "auto" and not list_records(agreement.prints):
+        return execution
+    return execution.compute_in(agreement.setup.precision)
 
 
 def _read_probes(asked: ScoreRequest, paths: Sequence[Path]) -> Probes | None:
