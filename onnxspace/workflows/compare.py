@@ -85,6 +85,11 @@ class ResultSink:
         self.models.append(model)
         self.precisions.append(precision)
 
+    @property
+    def has_maps(self) -> bool:
+        """Whether maps of all models are there: none are where a single model is left of several."""
+        return all(not isinstance(one, Arrays) or one.maps is not None for one in self.models)
+
     def describe_precisions(self, stated: ModelPrecision) -> dict[str, ModelPrecision]:
         """The precision of each model's maps, by its name; `stated` is that of models for which none was chosen."""
         return {record.name: one or stated for record, one in zip(self.records, self.precisions, strict=True)}
@@ -135,10 +140,11 @@ def score_models(plan: ScorePlan, output: Path | None) -> Affinity:
             announce=execution.announce,
             find_others=(lambda _: list_records(agreement.prints)) if agreement.prints else None,
             ahead=ahead,
+            least=plan.least_opened,
         )
         run.explain_all(plan.paths, plan.encoders)
         result, kept = make_result(sink, run.warnings, plan, workers)
-        if output is not None and result.models:
+        if output is not None and result.models and run.computes:
             place_maps(work.result / "maps", sink.maps())
             if selection.needs("maps") and GENERATED.fullmatch(setup.probes.name) is None:
                 place_probes(work.result, setup.probes.images)
@@ -156,13 +162,16 @@ def make_result(
     compared = [one.maps or Path() if isinstance(one, Arrays) else one for one in sink.models]
     matrix: Matrix = np.full((len(compared), len(compared)), np.nan)
     errors: Matrix | None = None
-    if selection.needs("maps"):
+    computed = selection.needs("maps") and sink.has_maps
+    if computed:
         matrix, errors = affinities(compared, row_function_for(workers), execution.memory)
+    elif selection.needs("maps"):
+        np.fill_diagonal(matrix, 1.0)
     plain = Affinity(
         tuple(sink.records), matrix, setup.method, setup.probe_facts(), tuple(sink.failed), (), setup.stated_options, errors,
         evidence=find_evidence(setup.probes.name),
         pictures=None if pictures is None else replace(setup, probes=pictures).probe_facts(),
-        precisions=sink.describe_precisions(plan.stated_precision) if selection.needs("maps") else {},
+        precisions=sink.describe_precisions(plan.stated_precision) if computed else {},
     )  # fmt: skip
     models = [one if isinstance(one, Arrays) else arrays_of(one) for one in sink.models]
     seen = setup.probes if pictures is None else pictures

@@ -159,7 +159,9 @@ def _make_run(session: ModelSession, plan: ScorePlan, agreement: Agreement, sink
     timed = {kind: _Timed(kind, one, sink.costs) for kind, one in kinds.items()}
     announce = plan.execution.announce if first else None
     others = (lambda _: list_records(agreement.prints)) if agreement.prints else None
-    return Run(session, plan.config, sink, timed, Counter(1, None), announce=announce, find_others=others)
+    return Run(
+        session, plan.config, sink, timed, Counter(1, None), announce=announce, find_others=others, least=plan.least_opened
+    )
 
 
 @dataclass(frozen=True)

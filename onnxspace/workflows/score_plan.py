@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from onnxspace.errors import ConfigError
+from onnxspace.errors import ConfigError, ModelNotFoundError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, check_target
 from onnxspace.inputs.names import EncoderNames, find_target_name, list_encoders, name_models
+from onnxspace.inputs.nearest_names import describe_missing_file
 from onnxspace.inputs.precision import ModelPrecision, Precision
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import KEPT_BYTES, read_target
@@ -50,6 +52,8 @@ _TOO_MANY = (
     f"Models are listed by affinity of their maps, since ranking the sources of more than {MOST_RANKED} takes long;"
     f" --by {MEAN_RANK} does it."
 )
+#: Missing files that are named.
+_MOST_NAMED = 5
 _FOLLOWED = "its maps are computed in {}, as those of the fingerprints are, with which they are compared."
 _TOO_FEW = f"Models are listed by affinity of their maps, since ranking sources takes {FEWEST} images or more."
 
@@ -109,6 +113,12 @@ class ScorePlan:
     asked_precision: Precision | None = None
 
     @property
+    def least_opened(self) -> int:
+        """How many models must be open, beside the fingerprints that can be compared, so that there is a pair."""
+        readable = sum(isinstance(self.agreement.prints.get(path), Fingerprint) for path in self.paths) if self.agreement else 0
+        return 2 - readable if len(self.paths) > 1 else 0
+
+    @property
     def stated_precision(self) -> ModelPrecision:
         """The precision of the maps of models for which none is chosen."""
         used = "float32" if self.agreement is None else self.agreement.setup.precision
@@ -119,6 +129,7 @@ class ScorePlan:
 def plan_score(asked: ScoreRequest) -> ScorePlan:
     """Read pictures and fingerprints, and choose images, method and scores. Raises ConfigError, ProbeError, ClusterError."""
     paths = [Path(path) for path in asked.models]
+    refuse_missing(paths)
     config = resolve_config(asked.config, paths, asked.pixels)
     probes = _read_probes(asked, paths)
     prints = read_prints(paths)
@@ -139,6 +150,19 @@ def plan_score(asked: ScoreRequest) -> ScorePlan:
     return ScorePlan(
         paths, config, execution, selected, agreement, list_encoders(asked.encoder), asked_precision=asked.precision
     )
+
+
+def refuse_missing(models: Sequence[str | Path]) -> None:
+    """Raise ModelNotFoundError where files are missing, and without them there is no pair to compare.
+
+    A missing file among enough others is listed as failed, as one that can't be read is.
+    """
+    missing = [path for path in map(Path, models) if ":" not in str(path) and not os.path.lexists(path)]
+    left = [path for path in map(Path, models) if path not in missing]
+    if missing and len(left) < min(2, len(models)):
+        reasons = " ".join(f"{path}: {describe_missing_file(path)}" for path in missing[:_MOST_NAMED])
+        alone = f" Without it, only {left[0]} is left, and there is nothing to compare it with." if left else ""
+        raise ModelNotFoundError(reasons + alone)
 
 
 def _choose_precision(execution: Execution, agreement: Agreement) -> Execution:
