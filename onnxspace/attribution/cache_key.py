@@ -7,7 +7,7 @@ import json
 import platform
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -42,7 +42,10 @@ def run_key(setup: Setup, execution: Execution, elsewhere: Sequence[object] | No
         "target": None if setup.target is None else setup.target.to_json(),
         "probes": setup.probes.sha256,
         "batch size": execution.batch_size,
-        "compute": [asdict(compute), *(describe_processors(compute) if elsewhere is None else elsewhere)],
+        "compute": [
+            asdict(replace(compute, precision=compute.precision or "float32")),
+            *(describe_processors(compute) if elsewhere is None else elsewhere),
+        ],
         "libraries": library_versions(),
         "code": _hash_code(),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 
 import torch
 
@@ -25,7 +26,7 @@ def resolve_compute(compute: Compute | Device) -> Compute:
         raise ConfigError("--device cuda: Torch sees no CUDA device here. Use --device cpu, or install a CUDA build of torch.")
     if resolved.precision == "tf32" and list_devices(resolved)[0].type != "cuda":
         raise ConfigError("--precision tf32 is a mode of CUDA devices. Use float32 or bf16 here.")
-    return resolved
+    return replace(resolved, precision=resolved.precision or "float32")
 
 
 def list_devices(compute: Compute) -> list[torch.device]:
@@ -55,5 +56,5 @@ def configure_torch(compute: Compute) -> Iterator[None]:
 
 def autocast_for(compute: Compute, device: torch.device) -> AbstractContextManager[object]:
     """Return the context for computing products in half precision on `device`; it does nothing for other precisions."""
-    dtype = _HALVES.get(compute.precision)
+    dtype = _HALVES.get(compute.precision or "float32")
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)

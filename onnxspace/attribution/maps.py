@@ -21,6 +21,7 @@ from onnxspace.attribution.subject import Subject, find_subject
 from onnxspace.errors import AttributionError
 from onnxspace.inputs.execution import Compute, Device, Execution
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Method, Options
+from onnxspace.inputs.precision import ModelPrecision
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.targets import Target, to_target
@@ -65,7 +66,7 @@ def attribute(
 class Engines:
     """A converted model on all devices that share the images (`explainers`, one per device), in batches of `size` images.
 
-    `choice` says why the precision is what it is, where it was chosen by a measurement.
+    `choice` is the precision, and why it was chosen, where that was by a measurement (None: it was stated).
     """
 
     model: Model
@@ -73,7 +74,7 @@ class Engines:
     explainers: Sequence[Explainer]
     size: int
     compute: Compute
-    choice: str = ""
+    choice: ModelPrecision | None = None
 
     @property
     def path(self) -> str:
@@ -99,7 +100,7 @@ class Engines:
 
     def remarks(self, errors: Sequence[float]) -> tuple[str, ...]:
         """Return warnings about the maps, without the model's name; `errors` are the relative standard errors of estimated maps."""
-        return (*remarks_on(self.setup, self.fallback, errors), *((self.choice,) if self.choice else ()))
+        return (*remarks_on(self.setup, self.fallback, errors), *(() if self.choice is None else (self.choice.reason,)))
 
 
 def engines_for(
@@ -117,9 +118,10 @@ def engines_for(
     `execution` says, and activations are computed again in the backward pass. Raises ConfigError and ProbeError as `make_explainer`,
     AttributionError where one image does not fit.
     """
-    compute, choice = resolve_compute(execution.compute), ""
+    compute, choice = resolve_compute(execution.compute), None
     if compute.precision == "auto":
-        compute, choice = _choose_precision(model, converted, setup, replace(execution, compute=compute), subject)
+        choice = _choose_precision(model, converted, setup, replace(execution, compute=compute), subject)
+        compute = replace(compute, precision=choice.used)
     each = [make_explainer(model, converted, setup, place, compute, gradients, subject) for place in list_devices(compute)]
     size = _choose_batch_size(converted, execution.batch_size, each[0])
     fits = [fit_memory(one, setup.probes.images, size, converted.bytes_per_image) for one in each]
@@ -128,11 +130,11 @@ def engines_for(
 
 def _choose_precision(
     model: Model, converted: EncoderGraph, setup: Setup, execution: Execution, subject: Subject | None
-) -> tuple[Compute, str]:
-    """The precision that a measurement on the first device chooses, and why in one sentence."""
+) -> ModelPrecision:
+    """The precision that a measurement on the first device chooses, and why."""
     compute, place = execution.compute, list_devices(execution.compute)[0]
     if not can_try(place):
-        return replace(compute, precision="float32"), "its maps are computed in float32: this GPU has no units for bf16."
+        return ModelPrecision("float32", "auto", reason="its maps are computed in float32: this GPU has no units for bf16.")
 
     def make(one: Compute) -> Explainer:
         made = make_explainer(model, converted, setup, place, one, subject=subject)
@@ -142,8 +144,7 @@ def _choose_precision(
         first = make_explainer(model, converted, setup, place, compute, subject=subject)
         size = _choose_batch_size(converted, execution.batch_size, first)
         size = fit_memory(first, setup.probes.images, size, converted.bytes_per_image).size
-        trial = try_half(make, compute, setup.probes.images, size)
-    return replace(compute, precision=trial.precision), trial.describe()
+        return try_half(make, compute, setup.probes.images, size).record()
 
 
 def remarks_on(setup: Setup, fallback: Mapping[str, int], errors: Sequence[float]) -> Iterator[str]:

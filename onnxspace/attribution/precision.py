@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from onnxspace.attribution.explainer import Explainer
-from onnxspace.inputs.execution import Compute, Precision
+from onnxspace.inputs.execution import Compute
+from onnxspace.inputs.precision import KeptPrecision, ModelPrecision
 
 #: Images that are tried, and the least cosine of each one's map with that of float32.
 TRIED, LEAST_COSINE = 4, 0.995
@@ -29,9 +30,13 @@ class Trial:
     images: int
 
     @property
-    def precision(self) -> Precision:
+    def precision(self) -> KeptPrecision:
         """The precision in which maps are computed."""
         return "bf16" if self.cosine >= LEAST_COSINE and self.speed >= LEAST_SPEED else "float32"
+
+    def record(self) -> ModelPrecision:
+        """The choice as a result keeps it."""
+        return ModelPrecision(self.precision, "auto", self.cosine, self.speed, self.images, self.describe())
 
     def describe(self) -> str:
         """Why that precision, in one sentence without the model's name.

@@ -128,7 +128,7 @@ def ask_child(task: str, model: LocatedModel, setting: Setting, folder: Path, **
         np.save(images, setup.probes.images, allow_pickle=False)
     request = {
         "model": asdict(model), "images": str(images), "probe": setup.probes.name, "method": setup.method,
-        "options": None if setup.options is None else asdict(setup.options), "device": setting.compute.device, "threads": setting.compute.threads, "whole": setting.whole,
+        "options": None if setup.options is None else asdict(setup.options), "device": setting.compute.device, "precision": setup.precision, "threads": setting.compute.threads, "whole": setting.whole,
         "explained": None if setup.target is None else setup.target.to_json(), **more,
     }  # fmt: skip
     with named_as_given(model):

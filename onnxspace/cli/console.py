@@ -29,7 +29,16 @@ class _Lines:
     def __call__(self, what: str, done: int, total: int) -> None:
         if (now := monotonic()) - self.last >= INTERVAL:
             self.last = now
-            click.echo(one_line(f"{what}: {done} of {total}"), err=True)
+            click.echo(one_line(f"{what}: {describe_share(done, total)}"), err=True)
+
+
+def describe_share(done: int, total: int) -> str:
+    """How much of the work is done; steps are not counted in words, since they are images, files or models, several times each.
+
+    >>> describe_share(464, 2320)
+    '20 % of the work is done'
+    """
+    return f"{100 * done // max(1, total)} % of the work is done"
 
 
 @contextmanager
@@ -40,9 +49,9 @@ def progress_bar(*, enabled: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield _Lines() if enabled else lambda what, done, total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("loading", total=None)
         yield lambda what, done, total: bar.update(task, description=one_line(what)[:40], completed=done, total=total)

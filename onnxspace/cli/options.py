@@ -75,9 +75,9 @@ _SHARED = (
                  help="Tensor or node to cut at, for all models or for one; repeatable [default: auto]."),
     click.option("--device", type=Names(DEVICES, "device"), default="auto", show_default=True,
                  help="Where maps are computed; auto takes the GPUs that Torch sees."),
-    click.option("--precision", type=Names(PRECISIONS, "precision"), default="float32", show_default=True,
+    click.option("--precision", type=Names(PRECISIONS, "precision"),
                  help="Precision of matrix products; bf16 and fp16 accumulate in float32; auto takes bf16 for models whose maps are the same "
-                 "within a cosine of .995 and computed faster, and says why."),
+                 "within a cosine of .995 and computed faster, and says why [default: that of the space or fingerprints, else float32]."),
     click.option("--deterministic", is_flag=True, help="Make results bitwise reproducible on a GPU too."),
     click.option("--compile", "compiled", is_flag=True, help="Let Torch compile each network first; pays on GPUs only."),
     threads_option,

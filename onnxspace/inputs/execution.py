@@ -6,16 +6,17 @@ None of this changes results, except for rounding. Free of NumPy, so that the co
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from onnxspace.errors import ConfigError
+from onnxspace.inputs.precision import PRECISIONS as PRECISIONS
+from onnxspace.inputs.precision import KeptPrecision
+from onnxspace.inputs.precision import Precision as Precision
 from onnxspace.sandbox.limits import Limits, machine_limits, resolve_limits
 
 Device = Literal["auto", "cpu", "cuda"]
 DEVICES: tuple[Device, ...] = get_args(Device)
-Precision = Literal["float32", "tf32", "bf16", "fp16", "auto"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 #: Bytes of maps held in memory at once while models are compared.
 DEFAULT_MEMORY = 2**30
 #: Called with the current activity, the number of steps done, and their total.
@@ -35,14 +36,15 @@ class Compute:
 
     `device` is `cpu`, `cuda` (all GPUs of the machine, which share the images) or `auto` (GPUs where there are any). `precision`
     is that of products: `float32`, `tf32` (GPUs only), or half precision (`bf16`, `fp16`) with single-precision sums;
-    `auto` measures bf16 for each model, and takes it where its maps are the same within a cosine of .995 and it is faster. With
+    `auto` measures bf16 for each model, and takes it where its maps are the same within a cosine of .995 and it is faster; None is that
+    of the space or of the fingerprints with which maps are compared, and float32 without them. With
     `deterministic`, results on a GPU are bit-identical from run to run, as they always are on a CPU. `compiled` compiles the graph
     with Torch first, which is not worthwhile on a CPU. `threads` is the number of threads on CPUs (0: as many as the process may
     use: its affinity, and no more than the quota of its container); the last bits of maps depend on it.
     """
 
     device: Device = "auto"
-    precision: Precision = "float32"
+    precision: Precision | None = None
     deterministic: bool = False
     compiled: bool = False
     threads: int = 0
@@ -88,14 +90,30 @@ class Execution:
         compute = device if isinstance(device, Compute) else Compute(device)
         return cls(compute, batch_size, memory, cluster, progress, resolve_limits(limits), announce)
 
+    def compute_in(self, precision: Precision | None) -> Execution:
+        """The same, in this precision."""
+        return replace(self, compute=replace(self.compute, precision=precision))
 
-def require_one_precision(execution: Execution) -> Execution:
-    """Return `execution`, for maps that are kept and compared later. Raises ConfigError where precision is chosen for each model."""
-    if execution.compute.precision == "auto":
+
+def require_one_precision(execution: Execution) -> KeptPrecision:
+    """The precision of maps that are kept and compared later. Raises ConfigError where it is chosen for each model."""
+    asked = execution.compute.precision
+    if asked == "auto":
         raise ConfigError(
             "--precision auto chooses for each model, and what a space or a fingerprint holds is compared later. Use float32 or bf16."
         )
-    return execution
+    return asked or "float32"
+
+
+def follow_precision(execution: Execution, kept: KeptPrecision, space: str) -> Execution:
+    """Return `execution` in the precision of the maps that a space, of this name, holds. Raises ConfigError where another is stated."""
+    asked = execution.compute.precision
+    if asked is not None and require_one_precision(execution) != kept:
+        raise ConfigError(
+            f"{space} holds maps in {kept}, with which maps in {asked} can't be compared. Leave out --precision, or make a space with"
+            f" --precision {asked}."
+        )
+    return execution.compute_in(kept)
 
 
 class Counter:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnxspace.errors import SpaceError
 from onnxspace.inputs.image_files import read_square
 from onnxspace.inputs.methods import BASELINES, DEFAULT_METHOD, Method, Options, Settings, describe_options, resolve_settings
+from onnxspace.inputs.precision import PRECISION, KeptPrecision, read_precision, state_precision
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.targets import Target, parse_target
 
@@ -48,13 +49,14 @@ class Setup:
     """Probe images, method and options with which maps are computed; `Protocol` is its description.
 
     A baseline in `options` may be the path of an image file. `target` is what is explained instead of the encoder (None: the encoder,
-    or the most probable class where maps are of activations).
+    or the most probable class where maps are of activations). `precision` is that of maps which are kept or compared with kept ones.
     """
 
     probes: Probes
     method: Method = DEFAULT_METHOD
     options: Options | None = None
     target: Target | None = None
+    precision: KeptPrecision = "float32"
 
     @property
     def settings(self) -> Settings:
@@ -81,6 +83,7 @@ class Setup:
         """
         stated, probes = self.settings.used_by(self.method), self.probes
         stated |= {} if self.target is None else {TARGET: self.target.describe()}
+        stated |= state_precision(self.precision)
         picture = read_baseline(stated, probes.size)
         if probes.size > MAX_SIZE:
             raise SpaceError(
@@ -107,7 +110,7 @@ class Protocol:
     `probe`, `images`, `size` (in pixels) and `sha256` describe the probe images; `seed` generates them again (None: photos),
     `stored` says whether they are in the space. `options` are those of the `method` that are not its defaults; `baseline` is the
     SHA-256 of the pixels [size, size, 3] where the baseline is an image file. The option `target`, where it is there, is what is explained
-    instead of the encoder, as `Target.describe` gives it. `keep_maps` says whether the space keeps maps.
+    instead of the encoder, as `Target.describe` gives it; the option `precision` is that of maps which are not in float32. `keep_maps` says whether the space keeps maps.
     Fingerprints have `numbers` numbers per image, computed by a sketch with the seed `sketch` and the version `sketch_version`.
     `version` is that of onnxspace, `detail` what is kept of a model beside its maps.
     """
@@ -143,24 +146,34 @@ class Protocol:
         return parse_target(self.options[TARGET]) if TARGET in self.options else None
 
     @property
+    def precision(self) -> KeptPrecision:
+        """The precision of the maps."""
+        return read_precision(self.options)
+
+    @property
     def stated_options(self) -> dict[str, Any]:
-        """The options as `Setup.stated_options` gives them: with the target in words."""
+        """The options as `Setup.stated_options` gives them: with the target in words, without the precision."""
         return state_options(self.options)
 
     def options_with(self, baseline: Path | None) -> Options:
         """Return the options of the method; `baseline` is the path of the baseline where it is an image file."""
         picture = {} if baseline is None else {"baseline": baseline}
-        own = {name: value for name, value in self.options.items() if name != TARGET}
+        own = {name: value for name, value in self.options.items() if name not in (TARGET, PRECISION)}
         return Options(**{**own, **picture})
 
     def setup(self, probes: Probes, baseline: Path | None) -> Setup:
         """Return the setup with which a model is explained as this describes it, on `probes`; `baseline` as in `options_with`."""
-        return Setup(probes, self.method, self.options_with(baseline), self.target)
+        return Setup(probes, self.method, self.options_with(baseline), self.target, self.precision)
 
     def fingerprint_options(self) -> dict[str, Any]:
         """Return the options as stored in a fingerprint: a baseline image as the SHA-256 of its pixels instead of its path."""
         picture = {} if self.baseline is None else {"baseline": self.baseline}
         return {**self.options, **picture}
+
+    def options_in(self, precision: KeptPrecision) -> dict[str, Any]:
+        """Return the options of a fingerprint that was computed in another precision."""
+        rest = {name: value for name, value in self.fingerprint_options().items() if name != PRECISION}
+        return {**rest, **state_precision(precision)}
 
     def has_images_of(self, other: Protocol) -> bool:
         """Whether both protocols have the same probe images."""
@@ -190,14 +203,16 @@ def describe_method(method: str, options: Mapping[str, Any]) -> str:
     """Describe a method and its options in words, in at most 200 characters, since a fingerprint is untrusted."""
     target = read_target(options)
     way = method if target is None else f"{method} of {target.words}"
-    rest = {name: value for name, value in options.items() if target is None or name != TARGET}
+    way += f" in {options[PRECISION]}" if PRECISION in options else ""
+    rest = {name: value for name, value in options.items() if name != PRECISION and (target is None or name != TARGET)}
     return (f"{way} with {describe_options(rest)}" if rest else way)[:_LONGEST]
 
 
 def state_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with the target in words; one that is not a target stays as it is, since a fingerprint is untrusted."""
+    """The options without the precision, and the target in words; one that is not a target stays, since a fingerprint is untrusted."""
     target = read_target(options)
-    return {**options, **({} if target is None else {TARGET: target.words})}
+    method_options = {name: value for name, value in options.items() if name != PRECISION}
+    return {**method_options, **({} if target is None else {TARGET: target.words})}
 
 
 def read_target(options: Mapping[str, Any]) -> Target | None:
@@ -210,6 +225,12 @@ def read_target(options: Mapping[str, Any]) -> Target | None:
 
 def _flags_for_method(here: Protocol, other: Protocol) -> list[str]:
     """The command-line options that select the other protocol's method."""
+    if (
+        here.precision != other.precision
+        and here.options_in("float32") == other.options_in("float32")
+        and here.method == other.method
+    ):
+        return [f"--precision {other.precision}"]
     flags = [f"--method {other.method[:_LONGEST]}"]
     for name, value in other.fingerprint_options().items():
         flags.append(_flag_for(name, value)[:_LONGEST])

@@ -17,6 +17,7 @@ from onnxspace.errors import TableError
 from onnxspace.inputs.arrays import count_bands
 from onnxspace.inputs.methods import METHODS
 from onnxspace.inputs.pixel_record import parse_pixel_record
+from onnxspace.inputs.precision import parse_precision
 from onnxspace.inputs.probes import Probes
 from onnxspace.report.result_folder import PROBES, SUMMARY
 from onnxspace.similarity.affinity import SCHEMA, SCHEMAS, Affinity
@@ -100,6 +101,7 @@ def _affinity(content: Mapping[str, Any]) -> Affinity:
         warnings=tuple(_text(one) for one in _list(content["warnings"], 10 * _MOST_MODELS, "warnings")), options=options,
         errors=errors,
         certainty={_text(name): _certainty(name, one) for name, one in dict(content.get("certainty", {})).items() if name in names},
+        precisions={name: parse_precision(dict(content["precisions"])[name]) for name in names if content.get("precisions")},
         **rest(content, names),
     )  # fmt: skip
 

@@ -34,7 +34,7 @@ _SHORTAGE = ("bad_alloc", "bad allocation", "out of memory", "can't allocate mem
 
 
 def main(arguments: list[str]) -> None:
-    """Answer requests until standard input ends; libraries that print can't disturb the answers."""
+    """Say that the libraries are imported, and answer requests until standard input ends; libraries that print can't disturb that."""
     lifeline, tasks = arguments[:2]
     memory, cpu, threads = map(int, arguments[2:])
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
@@ -54,6 +54,7 @@ def main(arguments: list[str]) -> None:
 
     modules = 0
     with silence_libraries():
+        write_line(answers, {"ready": True})
         while (line := _next(requests)) is not None:
             limit_processor(cpu)
             write_line(answers, {"answer": carry_out(table, json.loads(line), limits, advance)})

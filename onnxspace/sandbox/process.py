@@ -137,6 +137,23 @@ def describe_timeout(path: str, seconds: float) -> str:
     return f"{path} was stopped after {seconds:.0f} seconds. {leave_out('wall')}"
 
 
+def describe_slow_start(path: str, seconds: float) -> str:
+    """The sentence for a model whose worker has not started within so many seconds, which has nothing to do with the model."""
+    return (
+        f"{path} was not opened, since the process that reads models had not started after {seconds:.0f} seconds. Try again when this"
+        " machine is less busy."
+    )
+
+
+def describe_failed_start(path: str, code: int) -> str:
+    """The sentence for a model whose worker ended with `code` before it was ready, which has nothing to do with the model."""
+    how = f"signal {-code}" if code < 0 else f"code {code}"
+    return (
+        f"{path} was not opened, since the process that reads models ended while it started ({how}). Allow more memory with"
+        " --limits memory=…, or install onnxspace again."
+    )
+
+
 def describe_shortage(path: str, limits: Limits) -> str:
     """The sentence for a model that needed more memory than its limit."""
     return f"{path} needs more than {limits.memory / 2**30:.3g}G of memory. {leave_out('memory')}"

@@ -16,10 +16,21 @@ from typing import Any
 from onnxspace import errors
 from onnxspace.errors import ModelError, OnnxspaceError
 from onnxspace.sandbox.limits import Limits
-from onnxspace.sandbox.process import Process, clean_environment, describe_end, describe_timeout, is_out_of_time, start_process
+from onnxspace.sandbox.process import (
+    Process,
+    clean_environment,
+    describe_end,
+    describe_failed_start,
+    describe_slow_start,
+    describe_timeout,
+    is_out_of_time,
+    start_process,
+)
 from onnxspace.sandbox.processors import thread_environment
 
 _MOST_ANSWER = 2**28  # bytes of a line that a worker may send
+#: Seconds within which a process must have imported its libraries: two on an idle machine, ten times as long beside ten others.
+START_SECONDS = 300.0
 Advance = Callable[[int], None]
 
 
@@ -27,7 +38,7 @@ class Worker:
     """One process, started at its first request or by `start`, and again after it has died.
 
     `tasks` is the module of the tasks that it can carry out; `limits` hold for each step of a request: its time starts anew with
-    each report of finished images. `threads` is the number of threads that Torch computes with (0: its default), `environment` has
+    each report of finished images, and does not run while the process starts. `threads` is the number of threads that Torch computes with (0: its default), `environment` has
     variables besides those that are passed on.
     """
 
@@ -36,6 +47,7 @@ class Worker:
         self.pid = 0  # of the process that was started last
         self.timed_out = False  # whether the last request was stopped since it took all its time
         self._process: Process | None = None
+        self._ready = False  # whether the process has imported its libraries
 
     @property
     def dead(self) -> bool:
@@ -49,7 +61,7 @@ class Worker:
             environment = {**clean_environment(os.environ), **self.environment}
             environment |= thread_environment(environment, self.threads)
             self._process = start_process([self.tasks, memory, cpu, str(self.threads)], environment)
-            self.pid = self._process.pid
+            self.pid, self._ready = self._process.pid, False
 
     def perform(self, request: Mapping[str, Any], advance: Advance | None = None, wall: float | None = None) -> Any:
         """Have a request carried out and return its result, JSON of the worker, which is untrusted.
@@ -61,6 +73,7 @@ class Worker:
         self._revive()
         self.timed_out = finished = False
         try:
+            self._wait_for_start(str(request.get("path", "the model")))
             answer = self._exchange(request, advance or (lambda images: None), wall)
             finished = True
         finally:
@@ -75,6 +88,19 @@ class Worker:
         if self._process is not None and self._process.popen.poll() is not None:
             self.close()
         self.start()
+
+    def _wait_for_start(self, path: str) -> None:
+        """Wait until the process has imported its libraries, which is not counted as time of a model. Raises ModelError."""
+        process = self._process
+        assert process is not None
+        if self._ready:
+            return
+        with Alarm(START_SECONDS, process.kill) as alarm:
+            self._ready = any(message.get("ready") is True for message in receive_messages(process))
+        if not self._ready:
+            process.wait_for_end()
+            code = self.close()
+            raise ModelError(describe_slow_start(path, START_SECONDS) if alarm.rang else describe_failed_start(path, code))
 
     def _exchange(self, request: Mapping[str, Any], advance: Advance, wall: float | None) -> Mapping[str, Any]:
         process = self._process

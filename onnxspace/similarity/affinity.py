@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.methods import describe_options
 from onnxspace.inputs.nearest_names import describe_unknown
+from onnxspace.inputs.precision import ModelPrecision
 from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.display import list_rankings
 from onnxspace.similarity.html import render_heat_table, render_notes
@@ -42,7 +43,8 @@ class Affinity:
 
     `evidence` says what rankings know of the task. `pictures` describes the images of features and outputs, as `probe` does
     those of maps (None: the same). `brackets` and `notes` hold, by target, the groups of sources that can't be told apart,
-    best first, and sentences about its ranking.
+    best first, and sentences about its ranking. `precisions` holds, by name of the model, the precision in which its maps were
+    computed, where maps were compared.
     """
 
     models: tuple[ModelRecord, ...]
@@ -64,6 +66,7 @@ class Affinity:
     pictures: Mapping[str, Any] | None = None
     brackets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    precisions: Mapping[str, ModelPrecision] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -191,7 +194,7 @@ class Affinity:
 
         It has `affinity`, the mean cosines of maps, where maps were compared, and `scores`, a matrix by name with null for
         missing values, where others were. `by` is the score of the matrix that is shown first. `options`, `errors` of affinities
-        from fingerprints, `pictures` and `certainty` are there where there are any. Raises ConfigError for an unknown target.
+        from fingerprints, `pictures`, `precisions` of maps and `certainty` are there where there are any. Raises ConfigError for an unknown target.
 
         >>> json.dumps(found.to_dict(["a"]))  # doctest: +SKIP
         """
@@ -205,6 +208,7 @@ class Affinity:
             **({} if self.pictures is None else {"pictures": dict(self.pictures)}),
             "evidence": self.evidence,
             "models": [asdict(model) for model in self.models],
+            **({"precisions": {name: one.to_dict() for name, one in self.precisions.items()}} if self.precisions else {}),
             "by": self.by,
             "ranked_by": self.ranks_by,
             **({} if affinity is None else {"affinity": to_json_matrix(affinity)}),

@@ -40,12 +40,13 @@ def read_comparable_fingerprint(
     found = given if isinstance(given, Fingerprint) else read_fingerprint(Path(given))
     for what, theirs, ours in (
         ("images", (found.probe_sha256, found.images), (protocol.sha256, protocol.images)),
+        ("precision of maps", found.protocol.precision, protocol.precision),
         ("settings of the method", (found.method, found.options), (protocol.method, protocol.fingerprint_options())),
         ("numbers", (found.seed, found.numbers, found.version), (protocol.sketch, protocol.numbers, protocol.sketch_version)),
     ):
         if theirs != ours:
             raise SpaceError(
-                f"{found.name if given is found else given} was made with other {what} than {folder}, so it can't be compared."
+                f"{found.name if given is found else given} was made with {_name_other(what)} than {folder}, so it can't be compared."
                 " Make it with `onnxspace fingerprint --space`."
             )
     if protocol.detail != "maps" and found.reduced is not None and found.reduced.detail != protocol.detail:
@@ -59,6 +60,10 @@ def read_comparable_fingerprint(
             " Make it with `onnxspace fingerprint --space`."
         )
     return found
+
+
+def _name_other(what: str) -> str:
+    return f"another {what}" if what.startswith("precision") else f"other {what}"
 
 
 def add_fingerprints(

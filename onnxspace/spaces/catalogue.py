@@ -18,12 +18,13 @@ from typing import Any, Literal
 from onnxspace.errors import OutputError, SpaceError
 from onnxspace.inputs.labels import Labels
 from onnxspace.inputs.nearest_names import describe_missing_folder
+from onnxspace.inputs.precision import PRECISION
 from onnxspace.inputs.protocol import TARGET, Protocol
 from onnxspace.spaces.schema import CatalogueEntry, file_stem, is_stem, parse_entry, parse_label_facts, parse_protocol, to_json
 
-#: The newest format, whose maps are of a target; that of encoders with labels or several sets of images; that without; and that of
-#: spaces that keep maps only.
-FORMAT, LABELLED, UNLABELLED, MAPS_ONLY = 4, 3, 2, 1
+#: The newest format, whose maps are in another precision than float32; that of maps of a target; that of encoders with labels or several
+#: sets of images; that without; and that of spaces that keep maps only.
+FORMAT, TARGETED, LABELLED, UNLABELLED, MAPS_ONLY = 5, 4, 3, 2, 1
 APPLICATION = 0x4F585350  # "OXSP", in the file's header
 CATALOGUE = "catalogue.sqlite"
 FOLDERS = ("maps", "prints", "work", "reduced")
@@ -248,13 +249,20 @@ def write_catalogue(path: Path, protocol: Protocol) -> None:
     with _sqlite_errors(path), closing(_connect(path, "rwc")) as connection:
         facts = to_json(protocol)
         connection.execute("BEGIN IMMEDIATE")
-        number = FORMAT if TARGET in protocol.options else MAPS_ONLY if protocol.detail == "maps" else UNLABELLED
+        number = _choose_format(protocol)
         for statement in _list_tables(number):
             connection.execute(statement)
         connection.execute("INSERT INTO space VALUES (?, ?)", (facts, _checksum(facts)))
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
         connection.execute(f"PRAGMA user_version = {number}")
         connection.execute("COMMIT")
+
+
+def _choose_format(protocol: Protocol) -> int:
+    """The number of the oldest format that has all of a protocol."""
+    if PRECISION in protocol.options:
+        return FORMAT
+    return TARGETED if TARGET in protocol.options else MAPS_ONLY if protocol.detail == "maps" else UNLABELLED
 
 
 def _list_tables(number: int) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from onnxspace.errors import ConfigError
 from onnxspace.inputs.labels import Labels, parse_labels
 from onnxspace.inputs.methods import METHODS, Options, check_target, resolve_settings
 from onnxspace.inputs.pixel_record import PixelRecord, parse_pixel_record
+from onnxspace.inputs.precision import PRECISION, is_stated_well
 from onnxspace.inputs.probes import MAX_IMAGES
 from onnxspace.inputs.protocol import (
     MAX_ITEMS,
@@ -121,8 +122,9 @@ def parse_protocol(text: str) -> Protocol:
 
 def _check_options(protocol: Protocol) -> None:
     require(isinstance(protocol.method, str) and protocol.method in METHODS, f"method {str(protocol.method)[:50]!r}")
-    known = {TARGET, *(f.name for f in fields(Options))}
+    known = {TARGET, PRECISION, *(f.name for f in fields(Options))}
     require(isinstance(protocol.options, dict) and set(protocol.options) <= known, "options")
+    require(is_stated_well(protocol.options), "precision")
     rules = protocol.options.get("rules", {})
     require(isinstance(rules, dict) and all(isinstance(v, str | int | float) for v in rules.values()), "rules")
     require(is_text(protocol.options.get("baseline", ""), MAX_TEXT), "baseline")

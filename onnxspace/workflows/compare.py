@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnxspace.inputs.execution import Counter, Execution
+from onnxspace.inputs.execution import Counter
 from onnxspace.inputs.methods import FIELDS_METHOD, configure_options, resolve_settings
+from onnxspace.inputs.precision import ModelPrecision, read_precision
 from onnxspace.inputs.protocol import GENERATED
 from onnxspace.report.result_folder import place_maps, place_probes, result_folder, write_results
 from onnxspace.scores.all_pairs import Arrays
 from onnxspace.scores.folds import hash_images, order_by_content
 from onnxspace.scores.reduce import arrays_of
-from onnxspace.scores.selection import ScoreSelection
 from onnxspace.similarity.affinity import Affinity
-from onnxspace.similarity.fingerprints.agreement import Agreement, Prints, list_records, record_of
+from onnxspace.similarity.fingerprints.agreement import Prints, list_records, record_of
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.similarity.mixed import Matrix, affinities
 from onnxspace.similarity.records import Failure, ModelRecord
@@ -44,7 +44,8 @@ class ResultSink:
     """The sink of the models of one comparison.
 
     Their files are written to `folder`, where they are `kept` if the run is interrupted. `prints` holds fingerprints that were read,
-    or the errors of reading them, by path; `steps` is the number of steps of gradient fields.
+    or the errors of reading them, by path; `steps` is the number of steps of gradient fields. `chosen` are the precisions of maps that
+    were chosen by a measurement, by key.
     """
 
     folder: Path
@@ -54,13 +55,16 @@ class ResultSink:
     records: list[ModelRecord] = field(default_factory=list)
     models: list[Arrays | Fingerprint] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
+    chosen: dict[str, ModelPrecision] = field(default_factory=dict)
+    precisions: list[ModelPrecision | None] = field(default_factory=list)
     _written: dict[str, Arrays] = field(default_factory=dict)
 
     def has_read(self, path: Path) -> bool:
         return path in self.prints
 
     def enter_file(self, path: Path, name: str) -> None:
-        self._append(*record_of(self.prints[path], path, name))
+        record, one = record_of(self.prints[path], path, name)
+        self._append(record, one, ModelPrecision(read_precision(one.options)))
 
     def is_missing(self, model: DescribedModel) -> bool:
         return True
@@ -72,11 +76,23 @@ class ResultSink:
         else:
             files = run.write(model, Destination(self.folder, key, self.kept))
             self._written[key] = Arrays(**files, steps=self.steps, lost=run.lost)
-        self._append(model.record, self._written[key])
+            if run.precision is not None:
+                self.chosen[key] = run.precision
+        self._append(model.record, self._written[key], self.chosen.get(key))
 
-    def _append(self, record: ModelRecord, model: Arrays | Fingerprint) -> None:
+    def _append(self, record: ModelRecord, model: Arrays | Fingerprint, precision: ModelPrecision | None) -> None:
         self.records.append(record)
         self.models.append(model)
+        self.precisions.append(precision)
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether maps of all models are there: none are where a single model is left of several."""
+        return all(not isinstance(one, Arrays) or one.maps is not None for one in self.models)
+
+    def describe_precisions(self, stated: ModelPrecision) -> dict[str, ModelPrecision]:
+        """The precision of each model's maps, by its name; `stated` is that of models for which none was chosen."""
+        return {record.name: one or stated for record, one in zip(self.records, self.precisions, strict=True)}
 
     def fail(self, path: Path, error: Exception, sentence: str) -> None:
         self.failed.append(Failure(str(path), sentence))
@@ -124,10 +140,11 @@ def score_models(plan: ScorePlan, output: Path | None) -> Affinity:
             announce=execution.announce,
             find_others=(lambda _: list_records(agreement.prints)) if agreement.prints else None,
             ahead=ahead,
+            least=plan.least_opened,
         )
         run.explain_all(plan.paths, plan.encoders)
-        result, kept = make_result(sink, run.warnings, agreement, execution, selection, workers)
-        if output is not None and result.models:
+        result, kept = make_result(sink, run.warnings, plan, workers)
+        if output is not None and result.models and run.computes:
             place_maps(work.result / "maps", sink.maps())
             if selection.needs("maps") and GENERATED.fullmatch(setup.probes.name) is None:
                 place_probes(work.result, setup.probes.images)
@@ -136,20 +153,25 @@ def score_models(plan: ScorePlan, output: Path | None) -> Affinity:
 
 
 def make_result(
-    sink: ResultSink, warnings: Sequence[str], agreement: Agreement, execution: Execution, selection: ScoreSelection,
-    workers: Cluster | None,
+    sink: ResultSink, warnings: Sequence[str], plan: ScorePlan, workers: Cluster | None
 ) -> tuple[Affinity, Affinity]:  # fmt: skip
     """Make the result, and the result with the certainty that is stored in a folder."""
-    setup, pictures = agreement.setup, agreement.pictures
+    assert plan.agreement is not None
+    selection, execution = plan.selection, plan.execution
+    setup, pictures = plan.agreement.setup, plan.agreement.pictures
     compared = [one.maps or Path() if isinstance(one, Arrays) else one for one in sink.models]
     matrix: Matrix = np.full((len(compared), len(compared)), np.nan)
     errors: Matrix | None = None
-    if selection.needs("maps"):
+    computed = selection.needs("maps") and sink.has_maps
+    if computed:
         matrix, errors = affinities(compared, row_function_for(workers), execution.memory)
+    elif selection.needs("maps"):
+        np.fill_diagonal(matrix, 1.0)
     plain = Affinity(
         tuple(sink.records), matrix, setup.method, setup.probe_facts(), tuple(sink.failed), (), setup.stated_options, errors,
         evidence=find_evidence(setup.probes.name),
         pictures=None if pictures is None else replace(setup, probes=pictures).probe_facts(),
+        precisions=sink.describe_precisions(plan.stated_precision) if computed else {},
     )  # fmt: skip
     models = [one if isinstance(one, Arrays) else arrays_of(one) for one in sink.models]
     seen = setup.probes if pictures is None else pictures

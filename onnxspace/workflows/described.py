@@ -86,6 +86,10 @@ class DescribedModels:
         except Exception as error:  # raised at its turn, where it concerns no other model
             return error
 
+    def count_opened(self, turns: Sequence[Turn]) -> int:
+        """The number of models that are open, or that are not tried before their turn."""
+        return sum(not isinstance(self._found.get(turn), Exception) for turn in turns)
+
     def find_opened(self, turn: Turn) -> DescribedModel | None:
         """Return a model that is open ahead of its turn; None where it is not, or could not be opened."""
         found = self._found.get(turn)

@@ -20,7 +20,7 @@ from onnxspace.storage.atomic import scratch_folder
 from onnxspace.workflows.ahead import can_look_ahead
 from onnxspace.workflows.compare import ResultSink, make_result
 from onnxspace.workflows.files import Representation, representations_for
-from onnxspace.workflows.requests import DescribedModel, Destination
+from onnxspace.workflows.requests import DescribedModel, Destination, WrittenFile
 from onnxspace.workflows.run import Run, Turn
 from onnxspace.workflows.score_estimate import Line, ModelEstimate, ScoreEstimate
 from onnxspace.workflows.score_plan import ScorePlan
@@ -65,11 +65,11 @@ class _Timed:
     def loss(self) -> str | None:
         return self.inner.loss
 
-    def write(self, model: DescribedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
+    def write(self, model: DescribedModel, to: Destination, advance: Advance) -> WrittenFile:
         cost, began = self.costs.setdefault(model.record.path, _Cost(model)), time.perf_counter()
-        path, remarks = self.inner.write(model, to, advance)
-        cost.seconds[self.kind], cost.disk[self.kind] = time.perf_counter() - began, path.stat().st_size
-        return path, remarks
+        written = self.inner.write(model, to, advance)
+        cost.seconds[self.kind], cost.disk[self.kind] = time.perf_counter() - began, written.path.stat().st_size
+        return written
 
 
 @dataclass
@@ -143,7 +143,7 @@ def _measure(session: ModelSession, plan: ScorePlan, images: int, sinks: list[_M
         run.explain_all(plan.paths, plan.encoders)
         spent = sum(sum(cost.seconds.values()) for cost in found.costs.values())
         compared = time.perf_counter()
-        make_result(sink, [], agreement, plan.execution, plan.selection, None)
+        make_result(sink, [], replace(plan, agreement=agreement), None)
         found.opening, found.comparing = compared - began - spent, time.perf_counter() - compared
     found.parent = take_peak_memory()
     return found
@@ -159,7 +159,9 @@ def _make_run(session: ModelSession, plan: ScorePlan, agreement: Agreement, sink
     timed = {kind: _Timed(kind, one, sink.costs) for kind, one in kinds.items()}
     announce = plan.execution.announce if first else None
     others = (lambda _: list_records(agreement.prints)) if agreement.prints else None
-    return Run(session, plan.config, sink, timed, Counter(1, None), announce=announce, find_others=others)
+    return Run(
+        session, plan.config, sink, timed, Counter(1, None), announce=announce, find_others=others, least=plan.least_opened
+    )
 
 
 @dataclass(frozen=True)

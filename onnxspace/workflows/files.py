@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 from onnxspace.errors import AttributionError
@@ -18,7 +17,14 @@ from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter
 from onnxspace.storage.resume import JOURNAL
 from onnxspace.workflows.array_forms import ArrayForm
-from onnxspace.workflows.requests import DescribedModel, Destination, FileRequest, encode_execution, wrong_answer
+from onnxspace.workflows.requests import (
+    DescribedModel,
+    Destination,
+    FileRequest,
+    WrittenFile,
+    encode_execution,
+    wrong_answer,
+)
 from onnxspace.workflows.session import ModelSession
 
 #: What a model lacks whose outputs can't be predicted, or from whose features nothing can be.
@@ -36,8 +42,8 @@ class Representation(Protocol):
     @property
     def loss(self) -> str | None: ...
 
-    def write(self, model: DescribedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
-        """Have the file written unless it exists; returns its path and warnings.
+    def write(self, model: DescribedModel, to: Destination, advance: Advance) -> WrittenFile:
+        """Have the file written unless it exists.
 
         `advance` is called with numbers of finished images. Raises ModelError, OutputError.
         """
@@ -54,13 +60,13 @@ class WorkerFile:
     form: ArrayForm
     loss: str | None = None
 
-    def write(self, model: DescribedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
-        path, remarks = self.session.write(self.kind, model, to, self.files, advance)
+    def write(self, model: DescribedModel, to: Destination, advance: Advance) -> WrittenFile:
+        found = self.session.write(self.kind, model, to, self.files, advance)
         try:
-            self.form.check(path)
+            self.form.check(found.path)
         except (OSError, ValueError) as error:
             raise wrong_answer(model.record.path) from error
-        return path, remarks
+        return found
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class CollectedMaps:
     collect: CollectMaps
     loss: None = None
 
-    def write(self, model: DescribedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
+    def write(self, model: DescribedModel, to: Destination, advance: Advance) -> WrittenFile:
         return write_map_file(self.setup, to, advance, model.located.file, lambda writer: self.collect(model, writer, advance))
 
 
@@ -84,8 +90,8 @@ def _describe_zeros(setup: Setup, path: str) -> str:
 
 def write_map_file(
     setup: Setup, to: Destination, advance: Advance, path: str, compute: Callable[[MapWriter], tuple[str, ...]]
-) -> tuple[Path, tuple[str, ...]]:
-    """Write the unit maps of the model `path` that `compute` appends to a writer; returns their file and warnings.
+) -> WrittenFile:
+    """Write the unit maps of the model `path` that `compute` appends to a writer, and returns warnings about.
 
     Raises AttributionError where every map is zero, and OutputError.
     """
@@ -101,7 +107,7 @@ def write_map_file(
         if writer.remarks is None:
             writer.finish(remarks)
     zeros = (f"{writer.zeros} of {images} maps are zero; their cosines count as 0.",) if writer.zeros else ()
-    return file, (*remarks, *zeros)
+    return WrittenFile(file, (*remarks, *zeros))
 
 
 def _list_forms(selection: ScoreSelection, setup: Setup, pictures: Probes) -> Mapping[Kind, ArrayForm]:

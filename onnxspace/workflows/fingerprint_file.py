@@ -38,7 +38,7 @@ def fingerprint_file(
     `detail` is what it holds beside the sketch of maps: `maps` (nothing), `images` (features and outputs in little, enough to rank
     by answers per image) or `pictures` (enough for outputs that are pictures too); None is `pictures`, and `maps` for generated
     images, which no source is ranked on. Without `outputs` it holds nothing of what the model answers; `labels` are stated beside those that are written with the model, and
-    with None it holds none. `method`, `options` and `explained` are those of `onnxspace.score`, the other arguments as in `Space.add`. Returns the fingerprint, the
+    with None it holds none. `method`, `options` and `explained` are those of `onnxspace.score`, the precision of a `Compute` is kept in the file, the other arguments as in `Space.add`. Returns the fingerprint, the
     assumptions about the model, and warnings. Raises ConfigError, ModelError, OutputError.
     """
     from onnxspace.workflows.fingerprint import fingerprint
@@ -47,10 +47,11 @@ def fingerprint_file(
     resolve_settings([method], options)
     asked = to_target(explained)
     check_target(method, asked)
-    setup = Setup(probes, method, configure_options(method, options, configuration.rules), asked)
-    execution = require_one_precision(Execution.on(device, batch_size, progress, limits=limits, announce=announce))
+    execution = Execution.on(device, batch_size, progress, limits=limits, announce=announce)
+    precision = require_one_precision(execution)
+    setup = Setup(probes, method, configure_options(method, options, configuration.rules), asked, precision)
     protocol = setup.protocol(detail=choose_detail(probes, detail))
-    made = fingerprint(Path(model), protocol, setup, encoders, configuration, execution)
+    made = fingerprint(Path(model), protocol, setup, encoders, configuration, execution.compute_in(precision))
     found = choose_labels(drop_outputs(made, keep=outputs), labels)
     write_fingerprint(Path(output), found[0])
     return found

@@ -16,6 +16,7 @@ from onnxspace.inputs.execution import Compute, Execution
 from onnxspace.inputs.labels import Labels, parse_labels, state_labels
 from onnxspace.inputs.methods import Options
 from onnxspace.inputs.pixel_record import parse_pixel_record
+from onnxspace.inputs.precision import ModelPrecision
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.targets import Target
@@ -35,6 +36,15 @@ class Destination:
     folder: Path
     key: str
     kept: bool = False
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A file of a model that was written, warnings about it, and the precision of maps where it was chosen by a measurement."""
+
+    path: Path
+    remarks: tuple[str, ...] = ()
+    precision: ModelPrecision | None = None
 
 
 def name_function(function: Callable[..., Any]) -> str:

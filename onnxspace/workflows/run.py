@@ -11,6 +11,7 @@ from onnxspace.errors import ClusterError, OnnxspaceError, OutputError, unexpect
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Announce, Counter
 from onnxspace.inputs.names import encoders_for, name_models
+from onnxspace.inputs.precision import ModelPrecision
 from onnxspace.scores.registry import Kind
 from onnxspace.workflows.ahead import NextModel
 from onnxspace.workflows.described import DescribedModels, FindOthers
@@ -53,9 +54,10 @@ class Run:
 
     `session` has the worker that reads models, `config` holds their options, `sink` decides what is computed and receives it, `representations` are the files to compute
     of each model by kind, `counter` reports progress, `warnings` collects warnings. `lost` has the reasons by kind of what could not
-    be computed of the model that was written last. With a `dispatcher`, the workers of a cluster compute maps. `announce` is called
+    be computed of the model that was written last, `precision` is that of its maps where it was chosen by a measurement. With a `dispatcher`, the workers of a cluster compute maps. `announce` is called
     with the records of all models that can be opened, before any is entered. `find_others` gives records of what they are compared with.
-    `ahead` prepares the model of the next turn while one is entered (None: each is prepared at its turn).
+    `ahead` prepares the model of the next turn while one is entered (None: each is prepared at its turn). Where fewer models than `least`
+    can be opened, all that can are entered without files, since there is nothing to compare them with.
     """
 
     session: ModelSession
@@ -69,6 +71,9 @@ class Run:
     announce: Announce | None = None
     find_others: FindOthers | None = None
     ahead: NextModel | None = None
+    precision: ModelPrecision | None = None
+    least: int = 0
+    computes: bool = field(init=False, default=True)
     _described: DescribedModels = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,6 +85,7 @@ class Run:
         turns = list(zip(paths, names, encoders_for(paths, names, encoders), strict=True))
         unread = [turn for turn in turns if not self.sink.has_read(turn[0])]
         self._described.announce(unread, self.announce, self.sink.is_missing)
+        self.computes = self._described.count_opened(unread) >= self.least
         self.warnings += self._described.warnings
         prepare, each = self._choose_preparation(turns), self.counter.total // max(1, len(turns))
         for index, turn in enumerate(turns):
@@ -100,7 +106,8 @@ class Run:
         if self.sink.has_read(path):
             self.sink.enter_file(path, name)
         elif (model := prepare(turn)) is not None:
-            self._look_ahead(model, following)
+            if self.computes:
+                self._look_ahead(model, following)
             self.sink.enter(turn, model, self)
 
     def _look_ahead(self, model: DescribedModel, following: Sequence[Turn]) -> None:
@@ -115,7 +122,7 @@ class Run:
 
     def _choose_preparation(self, turns: Sequence[Turn]) -> Callable[[Turn], DescribedModel | None]:
         """Return a function that opens a model: at its turn, or, where workers compute, some turns ahead."""
-        if self.dispatcher is None:
+        if self.dispatcher is None or not self.computes:
             return self._described.take
         from onnxspace.workflows.cluster.prefetch import Prefetcher
 
@@ -139,7 +146,10 @@ class Run:
         ClusterError.
         """
         files: dict[Kind, Path] = {}
-        self.lost = {}
+        self.lost, self.precision = {}, None
+        if not self.computes:
+            self.warnings += model.remarks
+            return files
         if "maps" in self.representations:
             self._write("maps", model, to, files)
         self.warnings += model.remarks
@@ -151,7 +161,9 @@ class Run:
     def _write(self, kind: Kind, model: DescribedModel, to: Destination, files: dict[Kind, Path]) -> None:
         one, name = self.representations[kind], model.record.name
         try:
-            files[kind], remarks = one.write(model, to, lambda images: self.counter.advance(images, name))
+            written = one.write(model, to, lambda images: self.counter.advance(images, name))
+            files[kind], remarks = written.path, written.remarks
+            self.precision = written.precision or self.precision
         except OutputError:
             raise
         except OnnxspaceError as error:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxspace.errors import OnnxspaceError
+from onnxspace.errors import ModelError, OnnxspaceError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options
 from onnxspace.inputs.names import EncoderNames, name_models
+from onnxspace.inputs.precision import ModelPrecision, read_precision
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import state_options
 from onnxspace.inputs.stated_pixels import Pixels
@@ -40,6 +41,9 @@ from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import find_evidence
 from onnxspace.workflows.rank import add_certainty, add_scores
 from onnxspace.workflows.score_plan import ScoreRequest, plan_score
+
+#: Models that failed whose errors are given.
+_MOST_NAMED = 5
 
 
 def score(
@@ -83,16 +87,23 @@ def score(
     `progress` is the callback; `limits` are those of the process that reads models, such as `memory=4G,cpu=600,wall=300`;
     `announce` is called with the records of the models, pixels included, before anything is computed; `explained` is what maps are of
     instead of encoders: a class by its name or number, or a `Target`, which each model must have. Models that can't be read or converted, and fingerprints of another protocol, are listed in `failed`.
-    Raises ConfigError, ProbeError, OutputError, ClusterError.
+    Raises ConfigError, ProbeError, OutputError, ClusterError, and the error of the first model where none is left.
 
     >>> affinity = ox.score(["a.onnx", "b.onnx"], "photos/")  # doctest: +SKIP
     """
-    plan = plan_score(
-        ScoreRequest(
-            models, probes, method, options, encoder, config, pixels, device, batch_size, certainty, cluster, memory, by, weight,
-            progress, limits, announce, explained,
-        )
+    asked = ScoreRequest(
+        models, probes, method, options, encoder, config, pixels, device, batch_size, certainty, cluster, memory, by, weight,
+        progress, limits, announce, explained,
     )  # fmt: skip
+    found = compare(asked, output)
+    if not found.models and found.failed:
+        raise ModelError(" ".join(failure.error for failure in found.failed[:_MOST_NAMED]))
+    return found
+
+
+def compare(asked: ScoreRequest, output: str | Path | None = None) -> Affinity:
+    """Compare models as `score` does, but return a result without models where each of them failed. Raises as `score`."""
+    plan = plan_score(asked)
     if plan.agreement is None:
         return _compare_fingerprints(plan.paths, plan.config, plan.prints, plan.selection, plan.remarks, output)
     from onnxspace.workflows.compare import score_models
@@ -145,6 +156,9 @@ def _compute_affinity(paths: Sequence[Path], names: Sequence[str], prints: Print
         state_options(like.options),
         errors,
         evidence=find_evidence(probe["name"]),
+        precisions={
+            record.name: ModelPrecision(read_precision(one.options)) for record, one in zip(records, compared, strict=True)
+        },
     ), compared
 
 

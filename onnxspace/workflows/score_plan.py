@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from onnxspace.errors import ConfigError
+from onnxspace.errors import ConfigError, ModelNotFoundError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, check_target
 from onnxspace.inputs.names import EncoderNames, find_target_name, list_encoders, name_models
+from onnxspace.inputs.nearest_names import describe_missing_file
+from onnxspace.inputs.precision import ModelPrecision, Precision
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import KEPT_BYTES, read_target
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
@@ -37,6 +40,7 @@ from onnxspace.similarity.fingerprints.agreement import (
     Prints,
     ProtocolRequest,
     agree,
+    list_records,
     mark_incomparable,
     read_prints,
 )
@@ -48,6 +52,9 @@ _TOO_MANY = (
     f"Models are listed by affinity of their maps, since ranking the sources of more than {MOST_RANKED} takes long;"
     f" --by {MEAN_RANK} does it."
 )
+#: Missing files that are named.
+_MOST_NAMED = 5
+_FOLLOWED = "its maps are computed in {}, as those of the fingerprints are, with which they are compared."
 _TOO_FEW = f"Models are listed by affinity of their maps, since ranking sources takes {FEWEST} images or more."
 
 
@@ -74,6 +81,11 @@ class ScoreRequest:
     announce: Announce | None = None
     explained: Target | str | int | None = None
 
+    @property
+    def precision(self) -> Precision | None:
+        """The precision that is asked for."""
+        return self.device.precision if isinstance(self.device, Compute) else None
+
     def make_execution(self) -> Execution:
         """How it is executed. Raises ConfigError."""
         return Execution.on(
@@ -86,7 +98,8 @@ class ScoreRequest:
 class ScorePlan:
     """What a comparison will do: `agreement` has images and method; it is None where fingerprints alone are compared, `prints`.
 
-    `encoders` are values of `--encoder`, `selection` the scores to compute, `remarks` sentences on the choice of scores.
+    `encoders` are values of `--encoder`, `selection` the scores to compute, `remarks` sentences on the choice of scores. `asked_precision`
+    is the precision that was asked for (None: none), that of `execution` the one to use.
     """
 
     paths: Sequence[Path]
@@ -97,11 +110,26 @@ class ScorePlan:
     encoders: Sequence[str] = ()
     prints: Prints = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    asked_precision: Precision | None = None
+
+    @property
+    def least_opened(self) -> int:
+        """How many models must be open, beside the fingerprints that can be compared, so that there is a pair."""
+        readable = sum(isinstance(self.agreement.prints.get(path), Fingerprint) for path in self.paths) if self.agreement else 0
+        return 2 - readable if len(self.paths) > 1 else 0
+
+    @property
+    def stated_precision(self) -> ModelPrecision:
+        """The precision of the maps of models for which none is chosen."""
+        used = "float32" if self.agreement is None else self.agreement.setup.precision
+        followed = self.asked_precision not in (None, used) or (self.asked_precision is None and used != "float32")
+        return ModelPrecision(used, self.asked_precision, reason=_FOLLOWED.format(used) if followed else "")
 
 
 def plan_score(asked: ScoreRequest) -> ScorePlan:
     """Read pictures and fingerprints, and choose images, method and scores. Raises ConfigError, ProbeError, ClusterError."""
     paths = [Path(path) for path in asked.models]
+    refuse_missing(paths)
     config = resolve_config(asked.config, paths, asked.pixels)
     probes = _read_probes(asked, paths)
     prints = read_prints(paths)
@@ -109,7 +137,7 @@ def plan_score(asked: ScoreRequest) -> ScorePlan:
     target = _choose_target(to_target(asked.explained), prints)
     selected, options, remarks = _select(asked, paths, _describe_images(probes, prints if alone else {}), target)
     selected = replace(selected, certain=_find_certain(asked, paths, config))
-    request = ProtocolRequest(probes, asked.method, options, config.rules, target)
+    request = ProtocolRequest(probes, asked.method, options, config.rules, target, asked.precision)
     if asked.explained is not None and target is not None:
         _check_target(target, asked.method or DEFAULT_METHOD, selected)
     if alone:
@@ -118,7 +146,30 @@ def plan_score(asked: ScoreRequest) -> ScorePlan:
         return ScorePlan(paths, config, Execution(), selected, None, prints=readable, remarks=remarks)
     _check_cluster(asked.cluster)
     agreement = _limit_maps(_agree(prints, request, remarks), selected)
-    return ScorePlan(paths, config, asked.make_execution(), selected, agreement, list_encoders(asked.encoder))
+    execution = _choose_precision(asked.make_execution(), agreement)
+    return ScorePlan(
+        paths, config, execution, selected, agreement, list_encoders(asked.encoder), asked_precision=asked.precision
+    )
+
+
+def refuse_missing(models: Sequence[str | Path]) -> None:
+    """Raise ModelNotFoundError where files are missing, and without them there is no pair to compare.
+
+    A missing file among enough others is listed as failed, as one that can't be read is.
+    """
+    missing = [path for path in map(Path, models) if ":" not in str(path) and not os.path.lexists(path)]
+    left = [path for path in map(Path, models) if path not in missing]
+    if missing and len(left) < min(2, len(models)):
+        reasons = " ".join(f"{path}: {describe_missing_file(path)}" for path in missing[:_MOST_NAMED])
+        alone = f" Without it, only {left[0]} is left, and there is nothing to compare it with." if left else ""
+        raise ModelNotFoundError(reasons + alone)
+
+
+def _choose_precision(execution: Execution, agreement: Agreement) -> Execution:
+    """The execution in the precision of the fingerprints; without any, what is asked for."""
+    if execution.compute.precision == "auto" and not list_records(agreement.prints):
+        return execution
+    return execution.compute_in(agreement.setup.precision)
 
 
 def _read_probes(asked: ScoreRequest, paths: Sequence[Path]) -> Probes | None:

@@ -19,6 +19,7 @@ from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Advance, Compute, Execution
 from onnxspace.inputs.methods import Method
 from onnxspace.inputs.names import is_fingerprint
+from onnxspace.inputs.precision import parse_precision
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.rule_names import Rules
@@ -34,6 +35,7 @@ from onnxspace.workflows.requests import (
     Destination,
     FileRequest,
     LocatedModel,
+    WrittenFile,
     encode_execution,
     encode_setup,
     locate_model,
@@ -121,15 +123,14 @@ class ModelSession:
                 remove_partials(folder, self.worker.pid)
             raise
 
-    def write(
-        self, kind: Kind, model: DescribedModel, to: Destination, files: FileRequest, advance: Advance
-    ) -> tuple[Path, tuple[str, ...]]:
-        """Have one representation of a model written; returns its file and warnings. Raises ModelError, OutputError."""
+    def write(self, kind: Kind, model: DescribedModel, to: Destination, files: FileRequest, advance: Advance) -> WrittenFile:
+        """Have one representation of a model written. Raises ModelError, OutputError."""
         more = {"kind": kind, "key": to.key, "kept": to.kept, "files": files.to_json()}
         found = self.compute("write", model, to.folder, advance, **more)
         try:
-            return find_file(to.folder, found["file"]), read_texts(found["remarks"])
-        except (KeyError, TypeError, ValueError, OSError) as error:
+            precision = None if found.get("precision") is None else parse_precision(found["precision"])
+            return WrittenFile(find_file(to.folder, found["file"]), read_texts(found["remarks"]), precision)
+        except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
             raise wrong_answer(model.record.path) from error
 
     def write_features(

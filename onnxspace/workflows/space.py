@@ -22,13 +22,14 @@ from onnxspace.inputs.execution import (
     Execution,
     Progress,
     Share,
-    require_one_precision,
+    follow_precision,
 )
 from onnxspace.inputs.image_statistics import describe_images, rank_sets
 from onnxspace.inputs.labels import Labels, accept_labels, state_labels
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import EncoderNames, list_encoders
 from onnxspace.inputs.nearest_names import describe_unknown
+from onnxspace.inputs.precision import KEPT_PRECISIONS, KeptPrecision
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Detail, Protocol, Setup
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
@@ -139,7 +140,7 @@ class Space:
     def create(
         cls, path: str | Path, probes: Probes | None = None, method: Method = DEFAULT_METHOD, *,
         options: Options | None = None, config: Config | str | Path | None = None, keep_maps: bool = True,
-        detail: Detail | None = None, explained: AttributionTarget | str | int | None = None,
+        detail: Detail | None = None, explained: AttributionTarget | str | int | None = None, precision: KeptPrecision = "float32",
     ) -> Space:  # fmt: skip
         """Create a space at `path`, where there must be nothing or an empty folder.
 
@@ -147,7 +148,7 @@ class Space:
         `keep_maps` only fingerprints are kept, and every affinity has a standard error. `detail` is what is kept beside maps, in little:
         `maps` (nothing), `images` (features and outputs, enough to rank sources by answers per image) or `pictures` (enough for outputs
         that are pictures too); None is `pictures`, and `maps` for generated images. `explained` (a class, its name or its number) is what maps are of
-        in every model instead of its encoder. Images of up to 1 GiB in all are stored in the space. Raises SpaceError, ConfigError for invalid options, OutputError.
+        in every model instead of its encoder, `precision` that of their products (`float32`, `bf16`, `fp16`, `tf32`). Images of up to 1 GiB in all are stored in the space. Raises SpaceError, ConfigError for invalid options, OutputError.
 
         >>> space = ox.Space.create("zoo.space", ox.Probes.from_folder("photos"))  # doctest: +SKIP
         """
@@ -159,7 +160,12 @@ class Space:
         images = Probes.generate() if probes is None else probes
         chosen = choose_detail(images, detail)
         resolve_settings([method], options)
-        setup = Setup(images, method, configure_options(method, options, configuration.rules), to_target(explained))
+        if precision not in KEPT_PRECISIONS:
+            raise ConfigError(
+                f"The maps of a space have one precision, and {precision!r} is none. Give one of {', '.join(KEPT_PRECISIONS)}."
+            )
+        described = configure_options(method, options, configuration.rules)
+        setup = Setup(images, method, described, to_target(explained), precision)
         protocol = new_space(Path(path), setup, keep_maps, chosen)
         return cls(Path(path), protocol)
 
@@ -198,6 +204,10 @@ class Space:
             if book.protocol() != self.protocol:
                 raise SpaceError(f"{self.path} was replaced by another space after it was opened. Open it again.")
 
+    def _follow(self, execution: Execution) -> Execution:
+        """The execution in the precision of the space's maps."""
+        return follow_precision(execution, self.protocol.precision, str(self.path))
+
     def _all_entries(self) -> tuple[CatalogueEntry, ...]:
         self._refuse_replaced()
         with open_catalogue(self.path) as book:
@@ -232,7 +242,7 @@ class Space:
 
         `encoder` is a tensor or node name for all models, a sequence of names that are explained together, or a mapping from model to
         either; `config` a configuration or its file;
-        `device` a device's name or a `Compute`; `batch_size` the number of images per pass (None: chosen by memory). `probes` are
+        `device` a device's name or a `Compute`, whose precision, where it states one, must be that of the space; `batch_size` the number of images per pass (None: chosen by memory). `probes` are
         needed where the space does not store its images. `cluster` names Dask workers (`local:4`, `tcp://host:8786`) that explain
         models and share the space's folder. `progress` is the callback, `limits` are those of the process that reads models. `pixels`
         is a preset's name (`onnxspace.inputs.pixel_presets`), names by model, or `StatedPixels`; `announce` is called with the
@@ -264,7 +274,7 @@ class Space:
             if networks := [path for path in paths if not is_fingerprint(path)]:
                 from onnxspace.workflows.add_to_space import SpaceSink, add_models
 
-                execution = require_one_precision(
+                execution = self._follow(
                     Execution.on(device, batch_size, progress, cluster=cluster, limits=limits, announce=announce)
                 )
                 sink = SpaceSink(self.path, self.protocol, report, labels)
@@ -602,7 +612,7 @@ class Space:
         explaining = Explaining(
             encoder,
             config,
-            require_one_precision(Execution.on(device, batch_size, progress, limits=limits, announce=announce)),
+            self._follow(Execution.on(device, batch_size, progress, limits=limits, announce=announce)),
             probes,
             pixels,
         )
@@ -641,7 +651,7 @@ class Space:
         explaining = Explaining(
             encoder,
             config,
-            require_one_precision(Execution.on(device, batch_size, progress, limits=limits, announce=announce)),
+            self._follow(Execution.on(device, batch_size, progress, limits=limits, announce=announce)),
             probes,
             pixels,
         )
@@ -705,7 +715,7 @@ class Space:
         >>> found, assumed, warnings = space.fingerprint("new.onnx", "new.fp")  # doctest: +SKIP
         """
         configuration = resolve_config(config, [Path(model)], pixels, whole=False)
-        execution = require_one_precision(Execution.on(device, batch_size, progress, limits=limits, announce=announce))
+        execution = self._follow(Execution.on(device, batch_size, progress, limits=limits, announce=announce))
         explained = self._explain(Path(model), list_encoders(encoder), configuration, probes, execution)
         found = choose_labels(drop_outputs(explained, keep=outputs), labels)
         write_fingerprint(Path(output), found[0])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError, SpaceError
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Share
+from onnxspace.inputs.precision import ModelPrecision
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.scores.all_pairs import Arrays
 from onnxspace.scores.pointwise_readout import predict_pictures
@@ -162,8 +163,14 @@ def _compare_row(
     np.fill_diagonal(matrix, 1.0)
     for values, row in ((matrix, own[0]), (errors, own[1])):
         values[count, :count] = values[:count, count] = row
-    found = describe_affinities(protocol, entries, matrix, errors)
-    return replace(found, models=(*found.models, target.record(found.names)))
+    return _append_model(describe_affinities(protocol, entries, matrix, errors), target.record, protocol)
+
+
+def _append_model(found: Affinity, describe: Callable[[Sequence[str]], ModelRecord], protocol: Protocol) -> Affinity:
+    """The affinities with the record of a further model, the last one, which is computed as those of the space are."""
+    record = describe(found.names)
+    precisions = {**found.precisions, record.name: ModelPrecision(protocol.precision)}
+    return replace(found, models=(*found.models, record), precisions=precisions)
 
 
 @dataclass(frozen=True)
@@ -257,6 +264,7 @@ def describe_affinities(
     return Affinity(
         tuple(entry.record() for entry in entries), matrix, protocol.method, protocol.probe_facts(),
         options=protocol.stated_options, errors=errors, evidence=find_evidence(protocol.probe),
+        precisions={entry.name: ModelPrecision(protocol.precision) for entry in entries},
     )  # fmt: skip
 
 
@@ -287,8 +295,11 @@ def add_model(found: Affinity, fingerprint: Fingerprint, prints: NDArray[np.floa
     own = sketch_affinities(fingerprint.prints[None], prints)
     values[count, :count] = values[:count, count] = own[0][0]
     errors[count, :count] = errors[:count, count] = own[1][0]
-    record = record_of(fingerprint, path, _choose_name(fingerprint.name, found.names))[0]
-    return replace(found, models=(*found.models, record), matrix=values, errors=errors)
+
+    def describe(others: Sequence[str]) -> ModelRecord:
+        return record_of(fingerprint, path, _choose_name(fingerprint.name, others))[0]
+
+    return replace(_append_model(found, describe, fingerprint.protocol), matrix=values, errors=errors)
 
 
 def _choose_name(name: str, others: Sequence[str]) -> str:

@@ -63,14 +63,21 @@ def test_float32_is_kept_where_maps_differ(path: Path, monkeypatch: pytest.Monke
     pretend(monkeypatch, 0.25)
     engines = choose(path)
     assert engines.compute.precision == "float32"
-    assert "bf16 is 4.00 × as fast here" in engines.choice
+    assert engines.choice is not None
+    assert "bf16 is 4.00 × as fast here" in engines.choice.reason
+    assert (engines.choice.used, engines.choice.asked, engines.choice.speed, engines.choice.images) == (
+        "float32",
+        "auto",
+        4.0,
+        4,
+    )
 
 
 def test_a_stated_precision_is_not_measured(path: Path) -> None:
     model, setup = open_model(path), Setup(probes(2))
     converted = convert(model, setup.probes.images)
     for stated in ("float32", "bf16"):
-        assert engines_for(model, converted, setup, Execution.on(Compute("cpu", stated))).choice == ""  # type: ignore[arg-type]
+        assert engines_for(model, converted, setup, Execution.on(Compute("cpu", stated))).choice is None  # type: ignore[arg-type]
 
 
 def test_the_least_cosine_counts_and_what_is_not_finite_does_not_pass() -> None:

@@ -20,7 +20,7 @@ def test_progress_is_a_line_each_half_minute_without_a_terminal(
     with console.progress_bar(enabled=True) as bar:
         for done in range(1, 5):
             bar("a.onnx", done, 9)
-    assert capsys.readouterr().err == "a.onnx: 2 of 9\na.onnx: 4 of 9\n"
+    assert capsys.readouterr().err == "a.onnx: 22 % of the work is done\na.onnx: 44 % of the work is done\n"
     with console.progress_bar(enabled=False) as bar:
         bar("a.onnx", 1, 9)
     assert capsys.readouterr().err == ""

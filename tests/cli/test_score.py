@@ -69,6 +69,7 @@ SCHEMA = {
                 },
             },
         },
+        "precisions": {"type": "object", "additionalProperties": {"type": "object", "required": ["used", "asked"]}},
         "failed": {"type": "array", "items": {"type": "object", "required": ["path", "error"]}},
         "warnings": {"type": "array", "items": TEXT},
     },

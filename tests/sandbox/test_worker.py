@@ -100,6 +100,29 @@ def test_time_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         worker.close()
 
 
+def test_the_start_of_the_process_is_not_time_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a busy machine, where libraries take longer to import than a model may take."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    worker = Worker("tests.sandbox.slow_tasks", Limits(2 * GIB, 20, 1))
+    try:
+        assert worker.perform({"task": "answer", "path": "net.onnx"}) == {"started": 3.0}
+        with pytest.raises(ModelError, match=r"net\.onnx was stopped after 1 seconds\. .*--limits wall=…"):
+            worker.perform({"task": "sleep", "path": "net.onnx"})
+        assert worker.timed_out
+    finally:
+        worker.close()
+
+
+def test_a_process_that_does_not_start_is_not_the_models_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr("onnxspace.sandbox.worker.START_SECONDS", 0.5)
+    worker = Worker("tests.sandbox.slow_tasks", Limits(2 * GIB, 20, 60))
+    with pytest.raises(ModelError, match=r"net\.onnx was not opened, since the process that reads models had not started"):
+        worker.perform({"task": "answer", "path": "net.onnx"})
+    assert worker.dead
+    assert not worker.timed_out
+
+
 def test_errors_of_tasks_are_raised_as_they_were(worker: Worker) -> None:
     with pytest.raises(UnsupportedOperatorError, match=r"^net\.onnx has an operator\.$"):
         worker.perform({"task": "fail", "how": "ours"})
@@ -253,5 +276,5 @@ def test_a_process_that_ends_by_itself_is_not_said_to_be_killed(monkeypatch: pyt
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for _ in range(5):
         worker = Worker("tests.sandbox.ending_tasks", Limits(2 * GIB, 20, 20))
-        with pytest.raises(ModelError, match=r"a.onnx ended the process that read it \(code 7\)"):
+        with pytest.raises(ModelError, match=r"a.onnx was not opened, .* ended while it started \(code 7\)"):
             worker.perform({"task": "open", "path": "a.onnx"})

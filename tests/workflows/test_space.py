@@ -294,7 +294,7 @@ def test_a_changed_row_is_named_and_not_used(home: Path) -> None:
 
 
 REFUSED: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "newer": ("made by a newer onnxspace \\(format 5", lambda home: edit(home, "PRAGMA user_version = 5")),
+    "newer": ("made by a newer onnxspace \\(format 6", lambda home: edit(home, "PRAGMA user_version = 6")),
     "another program's": ("belongs to another program", lambda home: edit(home, "PRAGMA application_id = 7")),
     "a trigger": (
         "tables are not those",

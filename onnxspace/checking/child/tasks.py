@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from onnxspace.inputs.execution import Execution
+from onnxspace.inputs.execution import Compute, Execution
 from onnxspace.inputs.methods import Options
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
@@ -33,7 +33,7 @@ def _observe(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     from onnxspace.checking.child.observe import observe
 
     model = LocatedModel(**request["model"])
-    observe(model, _setup(request), Execution.on(request["device"]), folder, whole=request["whole"])
+    observe(model, _setup(request), _execution(request), folder, whole=request["whole"])
     return {}
 
 
@@ -44,6 +44,10 @@ def _setup(request: Mapping[str, Any]) -> Setup:
     return Setup(_probes(request), request["method"], None if options is None else Options(**options), target)
 
 
+def _execution(request: Mapping[str, Any]) -> Execution:
+    return Execution.on(Compute(request["device"], request["precision"]))
+
+
 def _maps(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Maps alone, by another baseline than before."""
     from onnxspace.workflows.child.open import prepare_located
@@ -51,7 +55,7 @@ def _maps(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     from onnxspace.workflows.requests import Destination
 
     found = prepare_located(LocatedModel(**request["model"]))
-    write_maps(found, _setup(request), Execution.on(request["device"]), Destination(folder, "maps"))
+    write_maps(found, _setup(request), _execution(request), Destination(folder, "maps"))
     return {}
 
 

@@ -140,10 +140,11 @@ def score(
     with report_kept_work(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
         from onnxspace.sandbox.limits import resolve_limits
-        from onnxspace.workflows.score import score as run
-        from onnxspace.workflows.score_plan import read_pictures
+        from onnxspace.workflows.score import compare
+        from onnxspace.workflows.score_plan import ScoreRequest, read_pictures, refuse_missing
         from onnxspace.workflows.session import start_early
 
+        refuse_missing(models)
         given = None
         if options["cluster"] is None:
             start_early(compute, resolve_limits(options["limits"]), models)
@@ -157,7 +158,8 @@ def score(
         if dry_run:
             estimate = _estimate(models, given, given_all)
         else:
-            result = run(models, given, **given_all)
+            output = given_all.pop("output")
+            result = compare(ScoreRequest(models, given, **given_all), output)
     if dry_run:
         return _print_estimate(estimate, as_json=as_json)
     lacking = _print_result(result, target, elsewhere, as_json=as_json, quiet=quiet, top=top, matrix=matrix)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from onnxspace.cli.text.lines import MOST_PRINTED, align, format_number, one_line, table_width, wrap
 from onnxspace.similarity.reliability import describe_reliability
+from onnxspace.storage.short_text import list_names
 
 if TYPE_CHECKING:
     from onnxspace.similarity.affinity import Affinity
@@ -35,6 +36,7 @@ def describe(result: Affinity, targets: Sequence[str], top: int | None, *, matri
         yield from summary.summarise(result)
     yield from score_notes(result)
     yield from estimate_note(result)
+    yield from precision_note(result)
     yield ""
     yield from summary.first_sources(result, targets) if many and top is None else rankings(result, targets, top)
     yield from evidence_note(result, targets)
@@ -100,6 +102,20 @@ def estimate_note(result: Affinity) -> Iterator[str]:
         yield from wrap(
             f"Affinities from fingerprints have a standard error of up to {highest:.3f}; the rankings show each after ±."
         )
+
+
+def precision_note(result: Affinity) -> Iterator[str]:
+    """A note on the precision of maps, where some were not computed in float32."""
+    models: dict[str, list[str]] = {}
+    for name, one in result.precisions.items():
+        models.setdefault(one.used, []).append(one_line(name))
+    if models.keys() <= {"float32"}:
+        return
+    yield ""
+    if len(models) == 1:
+        yield from wrap(f"Maps of all models were computed in {next(iter(models))}.")
+    else:
+        yield from wrap(f"Maps were computed in {'; in '.join(f'{used}: {list_names(n)}' for used, n in models.items())}.")
 
 
 def rankings(result: Affinity, targets: Sequence[str], top: int | None = None) -> Iterator[str]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def list_as_json(space: Space) -> dict[str, Any]:
     protocol = space.protocol
     return {
-        "method": protocol.method, "options": protocol.stated_options, "probe": protocol.probe_facts(), "keep_maps": protocol.keep_maps,
+        "method": protocol.method, "options": protocol.stated_options, "precision": protocol.precision, "probe": protocol.probe_facts(), "keep_maps": protocol.keep_maps,
         "models": [
             {**asdict(e.record()), "maps": e.maps is not None, "added": e.added, "versions": dict(e.versions), "warnings": list(e.warnings),
              "license": e.labels.license, "license_from": e.labels.license_from, "source": e.labels.source,
@@ -66,9 +66,10 @@ def _describe_labels(entry: CatalogueEntry) -> str:
 
 
 def affinity_as_json(found: Affinity) -> dict[str, Any]:
+    first = next(iter(found.precisions.values()), None)
     return {
-        "method": found.method, "options": dict(found.options), "probe": dict(found.probe),
-        "models": [asdict(model) for model in found.models], "affinity": found.matrix.tolist(),
+        "method": found.method, "options": dict(found.options), **({} if first is None else {"precision": first.used}),
+        "probe": dict(found.probe), "models": [asdict(model) for model in found.models], "affinity": found.matrix.tolist(),
         "errors": _errors(found).tolist(),
     }  # fmt: skip
 
@@ -79,7 +80,7 @@ def rankings_as_json(space: Space, rows: Sequence[AffinityRow]) -> dict[str, Any
 
     protocol = space.protocol
     return {
-        "method": protocol.method, "options": protocol.stated_options, "probe": protocol.probe_facts(),
+        "method": protocol.method, "options": protocol.stated_options, "precision": protocol.precision, "probe": protocol.probe_facts(),
         "rankings": {row.target: sources(row) for row in rows},
     }  # fmt: skip
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxspace.cli.text.lines import one_line
+from onnxspace.inputs.names import is_fingerprint
+from onnxspace.storage.short_text import list_names
 
 if TYPE_CHECKING:
     from onnxspace.scores.layer_table import LayerTable
@@ -45,8 +48,16 @@ def explain_affinity(found: Affinity, targets: Sequence[str]) -> str | None:
         *(reason for score in by for reason in found.unscored.get(score, ())),
         *(n for one in own.values() for n in one.notes),
     ]
-    lacking = ["they lack what it compares, as fingerprints of maps alone do"]
-    return describe_unranked(f"No pair of models has a value of {' or '.join(by)}", why or lacking)
+    return describe_unranked(f"No pair of models has a value of {' or '.join(by)}", why or _list_lacking(found))
+
+
+def _list_lacking(found: Affinity) -> list[str]:
+    """Why no pair has a value, where scores give no reasons: fingerprints have nothing beside maps."""
+    prints = [one_line(one.path) for one in found.models if is_fingerprint(Path(one.path))]
+    if not prints:
+        return ["they lack what it compares"]
+    holds = "holds" if len(prints) == 1 else "hold"
+    return [f"{list_names(prints)} {holds} maps only; onnxspace fingerprint --detail images keeps features and outputs too"]
 
 
 def explain_layers(found: LayerTable) -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from onnxspace.errors import ConfigError, OnnxspaceError, ProbeError
 from onnxspace.inputs.methods import BASELINES, DEFAULT_METHOD, METHODS, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import is_fingerprint
+from onnxspace.inputs.precision import PRECISION, KeptPrecision, Precision, read_precision
 from onnxspace.inputs.probes import DEFAULT_IMAGES, MAX_IMAGES, Probes
 from onnxspace.inputs.protocol import GENERATED, KEPT_BYTES, MAX_SIZE, TARGET, Protocol, Setup, describe_method, read_target
 from onnxspace.inputs.rule_names import Rules, find_problem
@@ -24,23 +25,32 @@ _USUAL = "generated-0", DEFAULT_IMAGES
 
 @dataclass(frozen=True)
 class ProtocolRequest:
-    """The images, method, options and target that a caller requested (None: not specified). `rules` come from a configuration."""
+    """The images, method, options, target and precision that a caller requested (None: not specified). `rules` come from a configuration.
+
+    The precision `auto` is chosen for each model; beside fingerprints it is theirs.
+    """
 
     probes: Probes | None
     method: Method | None
     options: Options | None
     rules: Rules = field(default_factory=dict)
     target: Target | None = None
+    precision: Precision | None = None
 
     @property
     def empty(self) -> bool:
         """Whether neither images nor a method nor options are requested."""
-        return self.probes is None and self.leaves_method_open
+        return self.probes is None and self.leaves_method_open and self.stated_precision is None
 
     @property
     def leaves_method_open(self) -> bool:
         """Whether neither a method nor options are requested."""
         return self.method is None and self.options in (None, Options())
+
+    @property
+    def stated_precision(self) -> KeptPrecision | None:
+        """The precision of all maps, if it is requested; None where it is open, or chosen for each model."""
+        return None if self.precision == "auto" else self.precision
 
 
 @dataclass(frozen=True)
@@ -121,7 +131,8 @@ def agree(prints: Prints, request: ProtocolRequest) -> Agreement:
 def _use_defaults(request: ProtocolRequest) -> Agreement:
     method = request.method or DEFAULT_METHOD
     probes = Probes.generate() if request.probes is None else request.probes
-    return Agreement(Setup(probes, method, configure_options(method, request.options, request.rules), request.target))
+    options = configure_options(method, request.options, request.rules)
+    return Agreement(Setup(probes, method, options, request.target, request.stated_precision or "float32"))
 
 
 def _follow_fingerprint(one: Fingerprint, request: ProtocolRequest) -> Agreement | None:
@@ -133,9 +144,8 @@ def _follow_fingerprint(one: Fingerprint, request: ProtocolRequest) -> Agreement
     if probes is None:
         return None
     method = chosen[0] or DEFAULT_METHOD
-    setup = Setup(
-        probes, method, configure_options(method, chosen[1], request.rules), request.target or read_target(one.options)
-    )
+    target, precision = request.target or read_target(one.options), request.stated_precision or read_precision(one.options)
+    setup = Setup(probes, method, configure_options(method, chosen[1], request.rules), target, precision)
     if isinstance(_check_protocol(one, setup.protocol()), OnnxspaceError):
         return None
     return Agreement(setup, remarks=_remarks(one, request))
@@ -145,7 +155,7 @@ def _stated_options(one: Fingerprint) -> tuple[Method, Options] | None:
     """Method and options of an untrusted fingerprint; None where they name a file or are out of range."""
     method = next((name for name in METHODS if name == one.method), None)
     known = {f.name for f in fields(Options)}
-    stated = {name: value for name, value in one.options.items() if name != TARGET}
+    stated = {name: value for name, value in one.options.items() if name not in (TARGET, PRECISION)}
     if method is None or not known.issuperset(stated) or stated.get("baseline", "zero") not in BASELINES:
         return None
     try:
@@ -171,7 +181,10 @@ def _regenerate_images(one: Fingerprint) -> Probes | None:
 def _remarks(one: Fingerprint, request: ProtocolRequest) -> tuple[str, ...]:
     """A remark on what was adopted from a fingerprint and differs from the defaults."""
     other = one.method != DEFAULT_METHOD or bool(one.options)
+    precision = read_precision(one.options)
+    followed = request.precision == "auto" or (request.precision is None and precision != "float32")
     way = [f"by {describe_method(one.method, one.options)}"] if request.leaves_method_open and other else []
+    way += [f"in {precision}"] if followed and not (way and PRECISION in one.options) else []
     drawn = request.probes is None and (one.probe_name, one.images) != _USUAL
     taken = [*way, f"on {one.images} images ({one.probe_name})"] if drawn else way
     return (f"models are explained {' '.join(taken)}, as {one.name} was.",) if taken else ()

@@ -24,6 +24,7 @@ from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError, Output
 from onnxspace.inputs.labels import Labels, parse_labels
 from onnxspace.inputs.methods import Method
 from onnxspace.inputs.pixel_record import PixelRecord, parse_pixel_record
+from onnxspace.inputs.precision import is_stated_well, read_precision
 from onnxspace.inputs.protocol import MAX_SKETCH_NUMBERS, SKETCH_VERSION, TARGET, Protocol, describe_method, read_target
 from onnxspace.similarity.fingerprints.count_sketch import affinities, standard_error
 from onnxspace.similarity.fingerprints.count_sketch import project as project
@@ -49,7 +50,7 @@ class Fingerprint:
 
     `prints` is float16 [images, numbers]; a zero map has a row of zeros. `sha256` is the checksum of the model file,
     `probe_sha256` that of the probe images. `options` are the options of the method, as JSON values. `seed` and `version` are
-    those of the sketch. `reduced` are its features and outputs in little (None: it holds maps only). `labels` are its licence, where it
+    those of the sketch; the option `precision` is that of maps which were not computed in float32. `reduced` are its features and outputs in little (None: it holds maps only). `labels` are its licence, where it
     comes from, and tags, none of which matters in a comparison. `pixels` says what pixels it was given, and where that comes from
     (None: an earlier version wrote it).
     """
@@ -132,6 +133,11 @@ def check_comparable(a: Fingerprint, b: Fingerprint) -> None:
             f"{a.name} and {b.name} were fingerprinted on different probe images ({a.images} of {a.probe_name}, {b.images} of"
             f" {b.probe_name}); make both on the same images."
         )
+    if read_precision(a.options) != read_precision(b.options) and _describe_way(a) == _describe_way(b):
+        raise ConfigError(
+            f"{a.name} was computed in {read_precision(a.options)} and {b.name} in {read_precision(b.options)}, which can't be compared;"
+            " make both with one --precision."
+        )
     if (a.method, a.options) != (b.method, b.options):
         raise ConfigError(
             f"{a.name} was fingerprinted by {describe_method(a.method, a.options)} and {b.name} by"
@@ -144,6 +150,11 @@ def check_comparable(a: Fingerprint, b: Fingerprint) -> None:
         )
     if a.reduced is not None and b.reduced is not None and not np.array_equal(a.reduced.order, b.reduced.order):
         raise ProbeError(f"{a.name} and {b.name} state different orders of the same images; make both again.")
+
+
+def _describe_way(one: Fingerprint) -> tuple[str, Mapping[str, Any]]:
+    """Method and options without the precision."""
+    return one.method, one.protocol.options_in("float32")
 
 
 def write_fingerprint(path: Path, fingerprint: Fingerprint) -> None:
@@ -261,6 +272,8 @@ def _check_facts(path: Path, facts: Any, prints: bytes) -> None:
         raise _damaged(path, "its header does not describe a fingerprint")
     if TARGET in facts["options"] and read_target(facts["options"]) is None:
         raise _damaged(path, "what its maps explain is not stated as it should be")
+    if not is_stated_well(facts["options"]):
+        raise _damaged(path, "the precision of its maps is not one that is stated")
     for name in _TEXTS:
         if not isinstance(facts.get(name), str) or len(facts[name]) > 4096:
             raise _damaged(path, f"its {name} is not text, or too long")

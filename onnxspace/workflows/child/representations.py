@@ -16,6 +16,7 @@ from onnxspace.attribution.subject import find_subject
 from onnxspace.errors import OnnxspaceError
 from onnxspace.inputs.execution import Advance, Counter, Execution
 from onnxspace.inputs.methods import Options
+from onnxspace.inputs.precision import ModelPrecision
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder, cut
 from onnxspace.model.features import features_key, write_features
@@ -31,17 +32,26 @@ from onnxspace.storage.resume import FEATURES
 from onnxspace.workflows.child.conversion import convert_once
 from onnxspace.workflows.child.open import PreparedModel
 from onnxspace.workflows.files import write_map_file
-from onnxspace.workflows.requests import Destination, FileRequest, decode_execution, decode_setup
+from onnxspace.workflows.requests import Destination, FileRequest, WrittenFile, decode_execution, decode_setup
 
-#: Appends the missing maps of a model to a writer, and returns warnings about them.
-ComputeMaps = Callable[[PreparedModel, MapWriter, Advance], tuple[str, ...]]
+
+@dataclass(frozen=True)
+class ComputedMaps:
+    """What is said of maps beside their numbers: warnings, and their precision where it was chosen by a measurement."""
+
+    remarks: tuple[str, ...]
+    precision: ModelPrecision | None = None
+
+
+#: Appends the missing maps of a model to a writer.
+ComputeMaps = Callable[[PreparedModel, MapWriter, Advance], ComputedMaps]
 
 
 class Representation(Protocol):
     """One kind of file of a model."""
 
-    def write(self, model: PreparedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
-        """Write the file unless it exists; returns its path and warnings.
+    def write(self, model: PreparedModel, to: Destination, advance: Advance) -> WrittenFile:
+        """Write the file unless it exists.
 
         `advance` is called with numbers of finished images. Raises ModelError, OutputError.
         """
@@ -56,15 +66,21 @@ class MapsFile:
     compute: ComputeMaps
     whole: bool = False
 
-    def write(self, model: PreparedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
-        to = replace(to, kept=to.kept and not self.whole)
-        return write_map_file(self.setup, to, advance, model.model.path, lambda writer: self.compute(model, writer, advance))
+    def write(self, model: PreparedModel, to: Destination, advance: Advance) -> WrittenFile:
+        to, computed = replace(to, kept=to.kept and not self.whole), []
+
+        def compute(writer: MapWriter) -> tuple[str, ...]:
+            computed.append(self.compute(model, writer, advance))
+            return computed[-1].remarks
+
+        written = write_map_file(self.setup, to, advance, model.model.path, compute)
+        return replace(written, precision=computed[-1].precision if computed else None)
 
 
 def compute_here(setup: Setup, execution: Execution) -> ComputeMaps:
     """Return a function that computes maps in this process, in batches of the size of those that exist already."""
 
-    def compute(model: PreparedModel, writer: MapWriter, advance: Advance) -> tuple[str, ...]:
+    def compute(model: PreparedModel, writer: MapWriter, advance: Advance) -> ComputedMaps:
         subject = find_subject(model.model, setup, model.encoder)
         converted = convert_once(model, setup, subject.encoder)
         sized = replace(execution, batch_size=writer.batch or execution.batch_size)
@@ -74,7 +90,7 @@ def compute_here(setup: Setup, execution: Execution) -> ComputeMaps:
             writer.append(to_unit_maps(found.maps)[0], errors[writer.rows : writer.rows + len(found.maps)])
             advance(len(found.maps))
         moved = (f"{subject.aim.remark}.",) if subject.aim is not None and subject.aim.remark else ()
-        return (*engines.remarks(errors), *moved)
+        return ComputedMaps((*engines.remarks(errors), *moved), engines.choice)
 
     return compute
 
@@ -92,7 +108,7 @@ class FeaturesFile:
     locate: Callable[[PreparedModel], Encoder]
     further: Callable[[PreparedModel], Encoder] | None = None
 
-    def write(self, model: PreparedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
+    def write(self, model: PreparedModel, to: Destination, advance: Advance) -> WrittenFile:
         encoder, probes = self.locate(model), self.setup.probes
         file = self._name_file(model, encoder, to)
         if _has_images(file, len(probes)):
@@ -102,7 +118,7 @@ class FeaturesFile:
         values = _count_values(model.model, encoder)
         kept = int(np.prod(map_array(file).shape[1:]))
         averaged = f"its {values:,} features per image are averaged over windows, to {kept:,}."
-        return file, (*((averaged,) if values > kept else ()), *self._choose_provider()[1])
+        return WrittenFile(file, (*((averaged,) if values > kept else ()), *self._choose_provider()[1]))
 
     def _choose_provider(self) -> tuple[Provider, tuple[str, ...]]:
         """Where features are computed, and a remark where that is not the device on which maps are."""
@@ -137,10 +153,10 @@ class FieldsFile:
     setup: Setup
     execution: Execution
 
-    def write(self, model: PreparedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
+    def write(self, model: PreparedModel, to: Destination, advance: Advance) -> WrittenFile:
         file = to.folder / f"{fields_key(to.key, self.setup)}.npy"
         remarks = write_fields(model.model, model.encoder, self.setup, file, self.execution, kept=to.kept, advance=advance)
-        return file, remarks
+        return WrittenFile(file, remarks)
 
 
 def representation_of(kind: Kind, given: FileRequest) -> Representation:
@@ -169,8 +185,8 @@ def write_maps(model: PreparedModel, setup: Setup, execution: Execution, to: Des
     """Write a model's unit maps to `to`; returns their file and warnings. Raises ModelError, OutputError."""
     name, counter = model.record.name, Counter(len(setup.probes), execution.progress)
     file = MapsFile(setup, compute_here(setup, execution), execution.compute.precision == "auto")
-    path, remarks = file.write(model, to, lambda images: counter.advance(images, name))
-    return path, (*(f"{name}: {remark}" for remark in remarks), *model.remarks)
+    written = file.write(model, to, lambda images: counter.advance(images, name))
+    return written.path, (*(f"{name}: {remark}" for remark in written.remarks), *model.remarks)
 
 
 def _has_images(file: Path, images: int) -> bool:

@@ -58,8 +58,9 @@ def _write(request: Request, advance: Advance) -> Mapping[str, Any]:
     model = reopen(request["model"], request["sha256"])
     to = Destination(Path(request["folder"]), request["key"], request["kept"])
     one = representations.representation_of(request["kind"], FileRequest(**request["files"]))
-    path, remarks = one.write(model, to, advance)
-    return {"file": path.name, "remarks": remarks}
+    written = one.write(model, to, advance)
+    precision = None if written.precision is None else written.precision.to_dict()
+    return {"file": written.path.name, "remarks": written.remarks, "precision": precision}
 
 
 def _explain(request: Request, advance: Advance) -> Mapping[str, Any]:

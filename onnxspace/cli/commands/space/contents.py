@@ -47,6 +47,7 @@ from onnxspace.cli.options import (
     take_targets,
 )
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
+from onnxspace.inputs.precision import KEPT_PRECISIONS
 from onnxspace.inputs.targets import take_one
 
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ if TYPE_CHECKING:
 )
 @number_options
 @class_options
+@click.option(
+    "--precision", type=Names(KEPT_PRECISIONS, "precision"), default="float32", show_default=True,
+    help="Precision of matrix products, in which all models are explained; older versions refuse a space of another than float32.",
+)  # fmt: skip
 @click.option("--config", metavar="FILE", help="File with changes of the method's rules [default: onnxspace.toml, if there].")
 @click.option(
     "--keep-maps/--no-keep-maps", default=True, show_default=True,
