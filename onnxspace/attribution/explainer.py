@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ from onnxspace.attribution.gradients import WAYS, Batch, DifferentiableGraph, In
 from onnxspace.attribution.graph_copy import copy_graph
 from onnxspace.attribution.grouped_forward import GroupedForward
 from onnxspace.attribution.lrp import RuleSet, apply_rules, find_rule_set
-from onnxspace.attribution.noise import pixel_noise, seeds_of
+from onnxspace.attribution.noise import seeds_of
+from onnxspace.attribution.noise_samples import NoiseSamples
 from onnxspace.attribution.subject import Subject
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.execution import Compute
@@ -113,12 +114,11 @@ class Explainer:
         filled = fill_group(images, self.images_at_once)
         baseline = None if self.baseline is None else self._to_tensor(self.preprocess(self.baseline(filled)))
         seeds = seeds_of(filled) if METHODS[self.method].way in ("noise", "units") else []
-        values = self._to_tensor(self.preprocess(filled))
+        values = self.preprocess(filled)
+        key = b"" if self.network.cache is None else hashlib.sha256(values.tobytes()).digest()
         weights = None if self.weigh is None else tuple(one.to(self.device) for one in self.weigh(filled))
-        return Batch(values, baseline, seeds, partial(self._draw_noise, seeds), room, len(images), weights)
-
-    def _draw_noise(self, seeds: list[int], draw: int, share: float) -> Tensor:
-        return self._to_tensor(pixel_noise(self.preprocess, seeds, draw, share))
+        noise = NoiseSamples(self.preprocess, seeds, self.device)
+        return Batch(self._to_tensor(values), baseline, seeds, noise, room, len(images), weights, key)
 
     def _to_tensor(self, values: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(values).to(self.device)

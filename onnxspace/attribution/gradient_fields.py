@@ -97,7 +97,8 @@ class PathGradients:
     def __init__(self, engine: Explainer, steps: int, room: int) -> None:
         nodes, weights = np.polynomial.legendre.leggauss(steps)
         self.engine, self.room = engine, room
-        self.nodes, self.weights = ((nodes + 1) / 2).tolist(), weights / 2
+        self.nodes = ((nodes + 1) / 2).tolist()
+        self.weights = torch.as_tensor(weights / 2, dtype=torch.float32, device=engine.device).reshape(-1, 1, 1, 1)
         shape = engine.preprocess.inverse(SIZE)
         self.rows, self.columns = (torch.from_numpy(matrix).to(engine.device, torch.float32) for matrix in shape)
 
@@ -112,8 +113,7 @@ class PathGradients:
         with autocast_for(self.engine.compute, self.engine.device):
             places = [find_peaks(output[:1]) for output in self.engine.network.forward(batch.values)]
         gradients = torch.cat(list(self._gradients(start, way, places)))[:: len(way)].float()
-        weights = torch.as_tensor(self.weights, dtype=torch.float32, device=way.device).reshape(-1, 1, 1, 1)
-        along = self.engine.network.mean_over_channels(way[:1] * (weights * gradients).cumsum(0))
+        along = self.engine.network.mean_over_channels(way[:1] * (self.weights * gradients).cumsum(0))
         resized: NDArray[np.float32] = (self.rows @ along @ self.columns.T).cpu().numpy()
         return resized
 
