@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from onnxspace.attribution.recorded_pass import RecordedPass
 from onnxspace.errors import AttributionError
 from onnxspace.inputs.methods import Settings, Way
 from onnxspace.torchgraph.verify import outputs_of
@@ -30,7 +31,8 @@ class DifferentiableGraph:
 
     `path` is the model file, `channel_axis` the input's axis of channels. `relevance` says that the gradient by its rules is the
     relevance, which is not multiplied by the input. `cache` holds gradients by the digest of their input, for methods with the same
-    rules (None: no cache). `deviating` says of each output whether its units' deviations are explained (empty: of none).
+    rules (None: no cache). `deviating` says of each output whether its units' deviations are explained (empty: of none). `recorded`
+    runs passes that are recorded for batches of one shape (None: none are).
     """
 
     path: str
@@ -39,6 +41,7 @@ class DifferentiableGraph:
     relevance: bool = False
     cache: dict[bytes, Tensor] | None = None
     deviating: tuple[bool, ...] = ()
+    recorded: RecordedPass | None = None
 
     def explained(self, output: Tensor, place: int, images: int) -> Tensor:
         """Return what is explained of the output at `place` for so many images: the sum of its units, or of their deviations."""
@@ -58,6 +61,13 @@ class DifferentiableGraph:
 
         Raises AttributionError where no gradient reaches the image.
         """
+        return self.run(lambda points, *given: self._differentiate(points, given or None), values, *(weights or ()))
+
+    def run(self, compute: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """Return what `compute` does for `inputs`, tensors with images as their first axis: from a recording where passes are recorded."""
+        return compute(*inputs) if self.recorded is None else self.recorded.run(compute, inputs)
+
+    def _differentiate(self, values: Tensor, weights: Sequence[Tensor] | None) -> Tensor:
         point = values.detach().requires_grad_(True)
         outputs = outputs_of(self.graph, point)
         if weights is None:

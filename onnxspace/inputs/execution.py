@@ -37,7 +37,7 @@ class Compute:
     is that of products: `float32`, `tf32` (GPUs only), or half precision (`bf16`, `fp16`) with single-precision sums;
     `auto` measures bf16 for each model, and takes it where its maps are the same within a cosine of .995 and it is faster. With
     `deterministic`, results on a GPU are bit-identical from run to run, as they always are on a CPU. `compiled` compiles the graph
-    with Torch first, which is not worthwhile on a CPU. `threads` is the number of threads on CPUs (0: as many as the process may
+    with Torch first, which is not worthwhile on a CPU, and records passes as CUDA graphs on a GPU. `threads` is the number of threads on CPUs (0: as many as the process may
     use: its affinity, and no more than the quota of its container); the last bits of maps depend on it.
     """
 
