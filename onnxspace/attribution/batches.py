@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from onnxspace.attribution.cuda_graphs import RECORDING
 from onnxspace.attribution.explainer import Explainer, Maps
 from onnxspace.attribution.gradients import Batch
 from onnxspace.errors import AttributionError
@@ -80,8 +81,9 @@ def _drop_waiting(waiting: deque[tuple[int, Job]]) -> None:
     """Drop the batches after one that failed; those that are running are left to finish."""
     waiting.clear()
     if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        torch.cuda.empty_cache()
+        with RECORDING:
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
 
 
 def halve_batch(error: BaseException, batch: int, path: str, at_once: int = 1) -> int:

@@ -55,6 +55,9 @@ def configure_torch(compute: Compute) -> Iterator[None]:
 
 
 def autocast_for(compute: Compute, device: torch.device) -> AbstractContextManager[object]:
-    """Return the context for computing products in half precision on `device`; it does nothing for other precisions."""
+    """Return the context for computing products in half precision on `device`; it does nothing for other precisions.
+
+    Passes that are recorded may not keep shortened weights from one to the next.
+    """
     dtype = _HALVES.get(compute.precision or "float32")
-    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype, cache_enabled=not compute.compiled)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,15 @@ from onnxspace.attribution.activation_maps import GRID_WAYS
 from onnxspace.attribution.answers import View, find_answers
 from onnxspace.attribution.baselines import Pixels, baseline_for
 from onnxspace.attribution.cpu_tuning import tune_graph
+from onnxspace.attribution.cuda_graphs import CudaRecorder
 from onnxspace.attribution.devices import autocast_for
 from onnxspace.attribution.gradients import WAYS, Batch, DifferentiableGraph, InputMaps
 from onnxspace.attribution.graph_copy import copy_graph
 from onnxspace.attribution.grouped_forward import GroupedForward
 from onnxspace.attribution.lrp import RuleSet, apply_rules, find_rule_set
-from onnxspace.attribution.noise import pixel_noise, seeds_of
+from onnxspace.attribution.noise import seeds_of
+from onnxspace.attribution.noise_samples import NoiseSamples
+from onnxspace.attribution.recorded_pass import RecordedPass
 from onnxspace.attribution.subject import Subject
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.execution import Compute
@@ -36,6 +39,8 @@ from onnxspace.model.model import Model
 from onnxspace.torchgraph.encoder_graph import EncoderGraph
 from onnxspace.torchgraph.operators.interpolation import mark_constants
 
+#: The ways whose passes are a gradient of a batch, which can be recorded.
+RECORDED_WAYS = ("product", "absolute", "line", "noise")
 #: Arguments of `torch.compile`. Batches have one size but for the last, so that a graph of its size is compiled, not one for any.
 COMPILER: dict[str, Any] = {"dynamic": False}
 
@@ -79,6 +84,13 @@ class Explainer:
     resizes: bool = True
     weigh: Callable[[NDArray[np.uint8]], Sequence[Tensor]] | None = None
 
+    @property
+    def remark(self) -> str:
+        """That and why passes are not recorded where `compute` says that they should be; else empty. Without the model's name."""
+        if self.compute.compiled and self.device.type == "cuda" and METHODS[self.method].way not in RECORDED_WAYS:
+            return f"its gradients are computed without CUDA graphs, which --compile has for other methods than {self.method}."
+        return "" if self.network.recorded is None else self.network.recorded.remark
+
     def to_probe_pixels(self, found: InputMaps) -> Maps:
         """Resize maps from the network's input size to the probe images."""
         maps = found.maps.float()
@@ -113,12 +125,11 @@ class Explainer:
         filled = fill_group(images, self.images_at_once)
         baseline = None if self.baseline is None else self._to_tensor(self.preprocess(self.baseline(filled)))
         seeds = seeds_of(filled) if METHODS[self.method].way in ("noise", "units") else []
-        values = self._to_tensor(self.preprocess(filled))
+        values = self.preprocess(filled)
+        key = b"" if self.network.cache is None else hashlib.sha256(values.tobytes()).digest()
         weights = None if self.weigh is None else tuple(one.to(self.device) for one in self.weigh(filled))
-        return Batch(values, baseline, seeds, partial(self._draw_noise, seeds), room, len(images), weights)
-
-    def _draw_noise(self, seeds: list[int], draw: int, share: float) -> Tensor:
-        return self._to_tensor(pixel_noise(self.preprocess, seeds, draw, share))
+        noise = NoiseSamples(self.preprocess, seeds, self.device)
+        return Batch(self._to_tensor(values), baseline, seeds, noise, room, len(images), weights, key)
 
     def _to_tensor(self, values: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(values).to(self.device)
@@ -154,7 +165,8 @@ def make_explainer(
     forward = compiled if model.group is None else GroupedForward(compiled, model.group, converted.image_axes)
     deviating = tuple(name in converted.encoder.deviations for name in converted.encoder.tensors)
     channel_axis = 1 if model.preprocess.layout == "NCHW" else 3
-    network = DifferentiableGraph(model.path, forward, channel_axis, relevance, gradients, deviating)
+    recorded = RecordedPass(CudaRecorder(device)) if _records(compute, device, method) else None
+    network = DifferentiableGraph(model.path, forward, channel_axis, relevance, gradients, deviating, recorded)
     baseline = baseline_for(settings.baseline, probes)
     return Explainer(
         network,
@@ -170,6 +182,11 @@ def make_explainer(
         model.images_at_once,
         subject,
     )
+
+
+def _records(compute: Compute, device: torch.device, method: Method) -> bool:
+    """Whether passes are recorded as CUDA graphs."""
+    return compute.compiled and device.type == "cuda" and METHODS[method].way in RECORDED_WAYS
 
 
 def _compile(graph: GraphModule) -> Callable[[Tensor], Any]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from onnxspace.attribution.batches import halve_batch
 from onnxspace.attribution.devices import autocast_for, configure_torch
 from onnxspace.attribution.explainer import Explainer
-from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
+from onnxspace.attribution.maps import VERIFIED_IMAGES, Engines, engines_for
 from onnxspace.errors import AttributionError
 from onnxspace.inputs.execution import Advance, Execution
 from onnxspace.inputs.image_files import read_square
@@ -63,7 +63,8 @@ def write_fields(
             advance(writer.rows)
         if writer.remarks is not None:
             return writer.remarks
-        for fields in _compute_fields(model, encoder, setup, execution, writer.rows):
+        engines = engines_for(model, convert(model, setup.probes.images[:VERIFIED_IMAGES], encoder), setup, execution)
+        for fields in _compute_fields(engines, writer.rows):
             if not np.isfinite(fields).all():
                 raise AttributionError(f"{model.path}: the gradient field of probe image {writer.rows} is not finite.")
             writer.append(to_unit_maps(fields)[0].reshape(1, -1))
@@ -71,18 +72,16 @@ def write_fields(
                 advance(1)
         if writer.zeros == images:
             raise AttributionError(f"{model.path}: every gradient field is zero. Name another --encoder or --baseline.")
-        remarks = (f"the gradient fields of {writer.zeros} images are zero.",) if writer.zeros else ()
+        zeros = (f"the gradient fields of {writer.zeros} images are zero.",) if writer.zeros else ()
+        remarks = (*zeros, *engines.unrecorded)
         writer.finish(remarks)
     return remarks
 
 
-def _compute_fields(
-    model: Model, encoder: Encoder, setup: Setup, execution: Execution, first: int
-) -> Iterator[NDArray[np.float32]]:
+def _compute_fields(engines: Engines, first: int) -> Iterator[NDArray[np.float32]]:
     """Yield the fields of each image from `first` on, float32 [steps, 128, 128], computed on the first device."""
-    converted = convert(model, setup.probes.images[:VERIFIED_IMAGES], encoder)
-    engines = engines_for(model, converted, setup, execution)
-    path = PathGradients(engines.explainers[0], setup.settings.steps, max(1, engines.size // model.images_at_once))
+    setup, room = engines.setup, max(1, engines.size // engines.model.images_at_once)
+    path = PathGradients(engines.explainers[0], setup.settings.steps, room)
     with configure_torch(engines.compute):
         for index in range(first, len(setup.probes)):
             yield path.fields(setup.probes.images[index : index + 1])
@@ -97,7 +96,8 @@ class PathGradients:
     def __init__(self, engine: Explainer, steps: int, room: int) -> None:
         nodes, weights = np.polynomial.legendre.leggauss(steps)
         self.engine, self.room = engine, room
-        self.nodes, self.weights = ((nodes + 1) / 2).tolist(), weights / 2
+        self.nodes = ((nodes + 1) / 2).tolist()
+        self.weights = torch.as_tensor(weights / 2, dtype=torch.float32, device=engine.device).reshape(-1, 1, 1, 1)
         shape = engine.preprocess.inverse(SIZE)
         self.rows, self.columns = (torch.from_numpy(matrix).to(engine.device, torch.float32) for matrix in shape)
 
@@ -112,8 +112,7 @@ class PathGradients:
         with autocast_for(self.engine.compute, self.engine.device):
             places = [find_peaks(output[:1]) for output in self.engine.network.forward(batch.values)]
         gradients = torch.cat(list(self._gradients(start, way, places)))[:: len(way)].float()
-        weights = torch.as_tensor(self.weights, dtype=torch.float32, device=way.device).reshape(-1, 1, 1, 1)
-        along = self.engine.network.mean_over_channels(way[:1] * (weights * gradients).cumsum(0))
+        along = self.engine.network.mean_over_channels(way[:1] * (self.weights * gradients).cumsum(0))
         resized: NDArray[np.float32] = (self.rows @ along @ self.columns.T).cpu().numpy()
         return resized
 
@@ -132,6 +131,9 @@ class PathGradients:
 
     def _gradient(self, points: Tensor, places: list[Tensor]) -> Tensor:
         """∇f at every point, of their shape."""
+        return self.engine.network.run(self._differentiate, points, *places)
+
+    def _differentiate(self, points: Tensor, *places: Tensor) -> Tensor:
         points = points.detach().requires_grad_(True)
         outputs = outputs_of(self.engine.network.graph, points)
         chosen = [values_at(output, place) for output, place in zip(outputs, places, strict=True)]

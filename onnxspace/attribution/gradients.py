@@ -7,8 +7,7 @@ and treats each image separately: a map does not depend on the batch it was comp
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from onnxspace.attribution.recorded_pass import RecordedPass
 from onnxspace.errors import AttributionError
 from onnxspace.inputs.methods import Settings, Way
 from onnxspace.torchgraph.verify import outputs_of
@@ -31,7 +31,8 @@ class DifferentiableGraph:
 
     `path` is the model file, `channel_axis` the input's axis of channels. `relevance` says that the gradient by its rules is the
     relevance, which is not multiplied by the input. `cache` holds gradients by the digest of their input, for methods with the same
-    rules (None: no cache). `deviating` says of each output whether its units' deviations are explained (empty: of none).
+    rules (None: no cache). `deviating` says of each output whether its units' deviations are explained (empty: of none). `recorded`
+    runs passes that are recorded for batches of one shape (None: none are).
     """
 
     path: str
@@ -40,6 +41,7 @@ class DifferentiableGraph:
     relevance: bool = False
     cache: dict[bytes, Tensor] | None = None
     deviating: tuple[bool, ...] = ()
+    recorded: RecordedPass | None = None
 
     def explained(self, output: Tensor, place: int, images: int) -> Tensor:
         """Return what is explained of the output at `place` for so many images: the sum of its units, or of their deviations."""
@@ -59,6 +61,13 @@ class DifferentiableGraph:
 
         Raises AttributionError where no gradient reaches the image.
         """
+        return self.run(lambda points, *given: self._differentiate(points, given or None), values, *(weights or ()))
+
+    def run(self, compute: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """Return what `compute` does for `inputs`, tensors with images as their first axis: from a recording where passes are recorded."""
+        return compute(*inputs) if self.recorded is None else self.recorded.run(compute, inputs)
+
+    def _differentiate(self, values: Tensor, weights: Sequence[Tensor] | None) -> Tensor:
         point = values.detach().requires_grad_(True)
         outputs = outputs_of(self.graph, point)
         if weights is None:
@@ -88,12 +97,11 @@ class DifferentiableGraph:
 
     def cached_gradient(self, batch: Batch) -> Tensor:
         """Return the gradient at the batch's values, computed once for all methods that share the cache."""
-        if self.cache is None:
+        if self.cache is None or not batch.key:
             return self.gradient(batch.values, batch.weights)
-        key = hashlib.sha256(batch.values.cpu().numpy().tobytes()).digest()
-        if key not in self.cache:
-            self.cache[key] = self.gradient(batch.values, batch.weights)
-        return self.cache[key].to(batch.values.device)
+        if batch.key not in self.cache:
+            self.cache[batch.key] = self.gradient(batch.values, batch.weights)
+        return self.cache[batch.key].to(batch.values.device)
 
     def mean_over_channels(self, maps: Tensor) -> Tensor:
         """Return the mean over the input's channels: [images, height, width]."""
@@ -123,19 +131,21 @@ class Batch:
     """A batch of preprocessed images.
 
     `values` is the network's input; `baseline` has its shape (None: zero); `seeds` holds a seed per image, for random sampling.
-    `noise(k, share)` returns the k-th sample of noise for every image, with a standard deviation of `share` of the pixel range, in
+    `noise(k, share)` yields k samples of noise for every image, with a standard deviation of `share` of the pixel range, in
     units of the network's input. `room` is how many images may be computed at once, if one image needs several gradients. All but the
     first `images` (None: none) repeat others, because the network takes several at a time. `weights` are those of the values of each
-    output whose sum a target explains (None: there is no target).
+    output whose sum a target explains (None: there is no target). `key` is the digest of `values`, by which gradients are kept (empty:
+    they are not).
     """
 
     values: Tensor
     baseline: Tensor | None
     seeds: Sequence[int]
-    noise: Callable[[int, float], Tensor]
+    noise: Callable[[int, float], Iterable[Tensor]]
     room: int = 1
     images: int | None = None
     weights: Sequence[Tensor] | None = None
+    key: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -173,7 +183,7 @@ def integrate_line(network: DifferentiableGraph, batch: Batch, settings: Setting
 
 def average_noise(network: DifferentiableGraph, batch: Batch, settings: Settings) -> InputMaps:
     """`|mean_k ∇S(x + n_k)|`: Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017."""
-    points = (batch.values + batch.noise(k, settings.noise) for k in range(settings.samples))
+    points = (batch.values + sample for sample in batch.noise(settings.samples, settings.noise))
     mean = _weighted_sum(network, batch, points, [1 / settings.samples] * settings.samples)
     return InputMaps(network.mean_over_channels(mean.abs()))
 
@@ -195,7 +205,7 @@ def average_units(network: DifferentiableGraph, batch: Batch, settings: Settings
     """
     point = batch.values.detach().requires_grad_(True)
     units = network.units(point)
-    chosen = _draw_units(units.shape[1], settings.units, batch.seeds).to(units.device)
+    chosen = _draw_units(units.shape[1], settings.units, batch.seeds, units.device)
     count, share = chosen.shape[1], chosen.shape[1] / units.shape[1]
     total, squares = (point.new_zeros(1, dtype=torch.float64) for _ in range(2))
     for rows in _unit_gradients(network, units, point, chosen):
@@ -209,11 +219,12 @@ def average_units(network: DifferentiableGraph, batch: Batch, settings: Settings
     return InputMaps(mean.float(), error / mean.square().sum(dim=(1, 2)).sqrt().clamp(min=torch.finfo(torch.float64).tiny))
 
 
-def _draw_units(total: int, wanted: int, seeds: Sequence[int]) -> Tensor:
+def _draw_units(total: int, wanted: int, seeds: Sequence[int], device: torch.device) -> Tensor:
     """Indices of the sampled units: [images, units]."""
     if wanted >= total:
-        return torch.arange(total).expand(len(seeds), total)
-    return torch.from_numpy(np.stack([np.random.default_rng(seed).permutation(total)[:wanted] for seed in seeds]))
+        return torch.arange(total, device=device).expand(len(seeds), total)
+    drawn = np.stack([np.random.default_rng(seed).permutation(total)[:wanted] for seed in seeds])
+    return torch.from_numpy(drawn).to(device)
 
 
 def _unit_gradients(network: DifferentiableGraph, units: Tensor, point: Tensor, chosen: Tensor) -> Iterator[Tensor]:

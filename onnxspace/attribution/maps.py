@@ -99,8 +99,22 @@ class Engines:
                 yield found
 
     def remarks(self, errors: Sequence[float]) -> tuple[str, ...]:
-        """Return warnings about the maps, without the model's name; `errors` are the relative standard errors of estimated maps."""
-        return (*remarks_on(self.setup, self.fallback, errors), *(() if self.choice is None else (self.choice.reason,)))
+        """Return warnings about maps that were computed, without the model's name; `errors` are relative standard errors of estimates."""
+        return (
+            *remarks_on(self.setup, self.fallback, errors),
+            *(() if self.choice is None else (self.choice.reason,)),
+            *self.unrecorded,
+        )
+
+    @property
+    def unrecorded(self) -> tuple[str, ...]:
+        """That and why passes were not recorded as CUDA graphs, where they should be: in words, after the maps are computed."""
+        return tuple(dict.fromkeys(one.remark for one in self.explainers if one.remark))
+
+    def without_recording(self) -> Engines:
+        """The same, which records no passes."""
+        plain = [replace(one, network=replace(one.network, recorded=None)) for one in self.explainers]
+        return replace(self, explainers=plain)
 
 
 def engines_for(

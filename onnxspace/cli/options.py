@@ -79,7 +79,7 @@ _SHARED = (
                  help="Precision of matrix products; bf16 and fp16 accumulate in float32; auto takes bf16 for models whose maps are the same "
                  "within a cosine of .995 and computed faster, and says why [default: that of the space or fingerprints, else float32]."),
     click.option("--deterministic", is_flag=True, help="Make results bitwise reproducible on a GPU too."),
-    click.option("--compile", "compiled", is_flag=True, help="Let Torch compile each network first; pays on GPUs only."),
+    click.option("--compile", "compiled", is_flag=True, help="Let Torch compile each network first, and record passes as CUDA graphs; pays on GPUs only."),
     threads_option,
     click.option("--config", metavar="FILE",
                  help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there]."),

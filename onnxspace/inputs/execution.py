@@ -39,7 +39,7 @@ class Compute:
     `auto` measures bf16 for each model, and takes it where its maps are the same within a cosine of .995 and it is faster; None is that
     of the space or of the fingerprints with which maps are compared, and float32 without them. With
     `deterministic`, results on a GPU are bit-identical from run to run, as they always are on a CPU. `compiled` compiles the graph
-    with Torch first, which is not worthwhile on a CPU. `threads` is the number of threads on CPUs (0: as many as the process may
+    with Torch first, which is not worthwhile on a CPU, and records passes as CUDA graphs on a GPU. `threads` is the number of threads on CPUs (0: as many as the process may
     use: its affinity, and no more than the quota of its container); the last bits of maps depend on it.
     """
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.errors import AttributionError, ModelError
+from onnxspace.errors import AttributionError, ModelError, OnnxspaceError
 from onnxspace.inputs.execution import Advance
 from onnxspace.model.encoder import Encoder, cut
 from onnxspace.model.group_axes import measure_axes
@@ -32,6 +32,14 @@ Pool = Literal["mean", "none", "fit"]
 BATCH = 16
 FIT = 2**14
 _GAP = 2e-3  # relative to the largest value: ONNX Runtime's kernels differ by as much between batch sizes
+
+
+class GraphRunner(Protocol):
+    """What runs a cut graph: called with an array by the name of the `input`, it returns the graph's outputs."""
+
+    input: str
+
+    def __call__(self, feeds: Mapping[str, NDArray[Any]], /) -> list[NDArray[Any]]: ...
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ def find_class_output(model: Model) -> Encoder | None:
 
 def write_features(
     model: Model, encoder: Encoder, images: NDArray[np.uint8], file: Path, pool: Pool = "none", progress: Advance | None = None,
-    provider: Provider = "cpu",
+    provider: Provider | GraphRunner = "cpu",
 ) -> Features:  # fmt: skip
     """Run the part of `model` below `encoder` on `images` (uint8 [images, size, size, 3]) and write its outputs to `file`.
 
@@ -90,7 +98,8 @@ def write_features(
     outputs [channels, height, width] over positions, and sequences [tokens, channels] over tokens; "fit" pools windows as
     `pool_to_fit` does, and keeps the shape of a single tensor: [images, channels, height, width]. ONNX Runtime runs in
     batches where the graph gives the same results for them as for single images. `progress` is called with the number of
-    images of each batch, `provider` where the network runs. The file is written whole or not at all.
+    images of each batch, `provider` where ONNX Runtime runs the network, or what runs it instead. The file is written whole or not at
+    all.
 
     Returns the features. Raises ModelError where ONNX Runtime can't run the model, AttributionError for values that are not
     finite, OutputError where the file can't be written.
@@ -110,22 +119,22 @@ def write_features(
     return Features(file, shape)
 
 
-def load_pass(model: Model, encoder: Encoder, pool: Pool, provider: Provider = "cpu") -> ForwardPass | _GroupPass:
-    """Return the part of `model` below `encoder`, ready to be run on batches of images. Raises ModelError."""
+def load_pass(model: Model, encoder: Encoder, pool: Pool, provider: Provider | GraphRunner = "cpu") -> ForwardPass | _GroupPass:
+    """Return the part of `model` below `encoder`, ready to be run on batches of images; `provider` as in `write_features`. Raises ModelError."""
     part = cut(model, encoder)
+    runner = load_runner(model, part, provider) if isinstance(provider, str) else provider
     if model.group is None:
-        return ForwardPass(model, part, pool, provider)
-    return _GroupPass(model, part, pool, encoder.tensors, provider)
+        return ForwardPass(model, part, pool, runner)
+    return _GroupPass(model, part, pool, runner, encoder.tensors)
 
 
 class ForwardPass:
     """A cut graph, loaded and ready to be run on batches of images."""
 
-    def __init__(self, model: Model, part: Network, pool: Pool, provider: Provider = "cpu") -> None:
+    def __init__(self, model: Model, part: Network, pool: Pool, runner: GraphRunner) -> None:
         self.model, self.pool = model, pool
-        refuse_large_tensors(part.proto, {model.image.name: model.input_shape}, model.path)
         self.dtype = input_dtype(part)
-        self.runner = _load_runner(part, model.path, provider)
+        self.runner = runner
         self.batched = True
 
     def measure(self, images: NDArray[np.uint8]) -> tuple[tuple[int, ...], int]:
@@ -169,6 +178,8 @@ class ForwardPass:
     def _run(self, values: NDArray[Any]) -> list[NDArray[Any]]:
         try:
             return self.runner({self.runner.input: values})
+        except OnnxspaceError:
+            raise
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise ModelError(
                 f"{self.model.path} can't be run by ONNX Runtime ({_first_line(error)}). {self.model.advice}"
@@ -181,8 +192,8 @@ class ForwardPass:
 class _GroupPass(ForwardPass):
     """A cut graph that is run on N images at a time; those of the last N are repeated where there are fewer."""
 
-    def __init__(self, model: Model, part: Network, pool: Pool, tensors: Sequence[str], provider: Provider = "cpu") -> None:
-        super().__init__(model, part, pool, provider)
+    def __init__(self, model: Model, part: Network, pool: Pool, runner: GraphRunner, tensors: Sequence[str]) -> None:
+        super().__init__(model, part, pool, runner)
         self.size = model.images_at_once
         self.axes = measure_axes(model, lambda values: self._run(values.astype(self.dtype)), tensors)
 
@@ -251,6 +262,12 @@ def pool_to_fit(output: NDArray[np.float32], most: int = FIT) -> NDArray[np.floa
     return output
 
 
+def load_runner(model: Model, part: Network, provider: Provider = "cpu") -> Runner:
+    """Load a `part` of `model` into ONNX Runtime. Raises ModelError where it can't be loaded, or has a tensor that is too large."""
+    refuse_large_tensors(part.proto, {model.image.name: model.input_shape}, model.path)
+    return _load_runner(part, model.path, provider)
+
+
 def _load_runner(part: Network, path: str, provider: Provider = "cpu") -> Runner:
     providers = list_providers(provider)
     try:
@@ -297,7 +314,7 @@ def compute_per_image(model: Model, tensors: Sequence[str], images: NDArray[np.u
 
 
 def _compute_by_group(model: Model, part: Network, tensors: Sequence[str], images: NDArray[np.uint8]) -> list[NDArray[Any]]:
-    found = _GroupPass(model, part, "none", tensors)
+    found = _GroupPass(model, part, "none", load_runner(model, part), tensors)
     values = model.preprocess(fill_group(images, found.size))
     groups = [found._split(values[i : i + found.size]) for i in range(0, len(values), found.size)]
     return [np.concatenate(column)[: len(images)] for column in zip(*groups, strict=True)]

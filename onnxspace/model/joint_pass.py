@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnxspace.errors import OnnxspaceError, OutputError
 from onnxspace.inputs.execution import Advance
 from onnxspace.model.encoder import Encoder, cut
-from onnxspace.model.features import BATCH, ForwardPass, Pool, check_finite, load_pass, shape_of_file
+from onnxspace.model.features import BATCH, ForwardPass, Pool, check_finite, load_pass, load_runner, shape_of_file
 from onnxspace.model.model import Model
 from onnxspace.model.providers import Provider
 from onnxspace.model.rewritten import check_model
@@ -93,7 +93,8 @@ class _JointPass(ForwardPass):
 
     def __init__(self, model: Model, encoders: Sequence[Encoder], pool: Pool, provider: Provider) -> None:
         tensors = tuple(name for encoder in encoders for name in encoder.tensors)
-        super().__init__(model, cut(model, Encoder(tensors, "several")), pool, provider)
+        part = cut(model, Encoder(tensors, "several"))
+        super().__init__(model, part, pool, load_runner(model, part, provider))
         self.ends = np.cumsum([len(encoder.tensors) for encoder in encoders])[:-1]
 
     def compute(self, images: NDArray[np.uint8]) -> list[Rows]:

@@ -1,4 +1,4 @@
-"""Where ONNX Runtime computes features: on a GPU if its CUDA provider works there, and on the CPU otherwise, which is then said."""
+"""Where ONNX Runtime can compute features: on a GPU if its CUDA provider works there, and otherwise why not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from onnx import TensorProto, helper
 
 from onnxspace.model.runtime import import_onnxruntime, make_session_options
 
-Provider = Literal["cpu", "cuda"]
+#: What computes features: ONNX Runtime on the CPU or by its CUDA provider, or the converted graph by Torch on a GPU.
+Provider = Literal["cpu", "cuda", "torch"]
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 #: Without TF32, which rounds float32 to 10 bits, features agree with those of the CPU.
 _OPTIONS = {"use_tf32": "0"}
@@ -17,7 +18,7 @@ _OPTIONS = {"use_tf32": "0"}
 
 def list_providers(provider: Provider) -> list[Any]:
     """The providers of a session, as `InferenceSession` takes them: nodes that CUDA lacks run on the CPU."""
-    return [_CPU] if provider == "cpu" else [(_CUDA, dict(_OPTIONS)), _CPU]
+    return [(_CUDA, dict(_OPTIONS)), _CPU] if provider == "cuda" else [_CPU]
 
 
 @lru_cache(maxsize=1)
@@ -28,14 +29,18 @@ def find_fault() -> str:
     """
     library = import_onnxruntime()
     if _CUDA not in library.get_available_providers():
-        return "the installed ONNX Runtime has no CUDA provider"
+        return "ONNX Runtime here has no CUDA provider"
     try:
         session = library.InferenceSession(
             _write_sum().SerializeToString(), make_session_options(optimise=True), providers=list_providers("cuda")
         )
     except Exception as error:  # ONNX Runtime's errors share no base class
-        return f"its CUDA provider fails ({(str(error).splitlines() or [type(error).__name__])[0][:200]})"
-    return "" if session.get_providers()[:1] == [_CUDA] else "its CUDA provider can't be loaded, such as for lack of a library"
+        return f"ONNX Runtime's CUDA provider fails ({(str(error).splitlines() or [type(error).__name__])[0][:200]})"
+    return (
+        ""
+        if session.get_providers()[:1] == [_CUDA]
+        else "ONNX Runtime's CUDA provider can't be loaded, such as for lack of a library"
+    )
 
 
 def _write_sum() -> Any:

@@ -287,7 +287,7 @@ def test_a_graph_that_holds_for_one_image_is_explained_image_by_image(tmp_path: 
 def test_an_encoder_that_ignores_the_image_has_no_maps() -> None:
     constant = torch.fx.symbolic_trace(_Constant())
     network = gradients.DifferentiableGraph("net.onnx", constant, 1)
-    batch = gradients.Batch(torch.zeros(2, 3, 4, 4), None, [1, 2], lambda k, share: torch.zeros(2, 3, 4, 4))
+    batch = gradients.Batch(torch.zeros(2, 3, 4, 4), None, [1, 2], lambda k, share: [torch.zeros(2, 3, 4, 4)] * k)
     for way in WAYS.values():
         with pytest.raises(AttributionError, match="no gradient reaches the image"):
             way(network, batch, Settings())

@@ -8,10 +8,14 @@ import pytest
 import torch
 from torch.fx import GraphModule
 
+from onnxspace.attribution import gradients, noise_samples
 from onnxspace.attribution.explainer import make_explainer
 from onnxspace.attribution.graph_copy import copy_graph
+from onnxspace.attribution.noise import pixel_noise
+from onnxspace.attribution.noise_samples import NoiseSamples
 from onnxspace.attribution.subject import find_subject
 from onnxspace.inputs.methods import METHODS, Method, Options
+from onnxspace.inputs.preprocess import Preprocess
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.targets import to_target
@@ -49,16 +53,25 @@ def test_the_forward_pass_waits_for_nothing(name: str, opened: dict[str, tuple[M
         assert list_waits(graph, torch.empty((images, *model.input_shape[1:]), device=META)) == set()
 
 
+#: The functions that copy from the host or to it, once for each batch: what a batch is, and its result.
+COPIES = {
+    "explainer._to_tensor copies from the host": "the images, and the baseline of a method that has one",
+    "explainer.to_probe_pixels copies to the host": "the maps, and standard errors of those that are estimates",
+    "noise_samples.__call__ copies from the host": "SmoothGrad's noise, whose numbers are the same on every device, many samples at once",
+    "gradients._draw_units copies from the host": "the numbers of the units that are drawn for each image",
+}
+
+
 def explain(model: Model, converted: EncoderGraph, setup: Setup) -> DeviceWatch:
+    """Watch all that is done for one batch."""
     subject = find_subject(model, setup)
     explainer = make_explainer(model, converted, setup, META, subject=subject)
     images = 2 if converted.batchable else 1
-    batch = explainer.prepare_batch(setup.probes.images[:images])
     watch, graph = DeviceWatch(), explainer.network.graph
     assert isinstance(graph, GraphModule)
     with watch.of(graph):
-        found = explainer.compute_maps(batch)
-        assert (explainer.rows @ found.maps.float() @ explainer.columns.T).shape == (images, 32, 32)
+        found = explainer.to_probe_pixels(explainer.compute_maps(explainer.prepare_batch(setup.probes.images[:images])))
+    assert found.maps.shape == (images, 32, 32)
     return watch
 
 
@@ -66,14 +79,69 @@ _SMALL = {"steps": 3, "samples": 3, "units": 4}
 PLAIN = [method for method, spec in METHODS.items() if spec.place == "image"]
 
 
+def setup_of(method: Method, factor: int = 1) -> Setup:
+    """Few steps, samples and units, or so many times as many."""
+    sizes = {key: _SMALL[key] * factor for key in METHODS[method].options if key in _SMALL}
+    return Setup(Probes.generate(2, size=32), method, Options(**sizes))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("method", PLAIN)
 @pytest.mark.parametrize("name", ["shapes-torch", "colour-tflite", "light-torch", "depth-vit", "resizing", "transformer"])
 def test_every_method_runs_on_one_device(name: str, method: Method, opened: dict[str, tuple[Model, EncoderGraph]]) -> None:
-    """Rules, the gradient, and what maps are made of: nothing is read, copied from the host or computed there."""
-    options = Options(**{key: _SMALL[key] for key in METHODS[method].options if key in _SMALL})  # type: ignore[arg-type]
-    noise = {("", "copies from the host")} if method == "smoothgrad" else set()  # which NumPy draws, for each sample
-    found = explain(*opened[name], Setup(Probes.generate(2, size=32), method, options)).found
-    assert found - noise <= ({("", "copies from the host")} if method == "unit-saliency" else set())
+    """Rules, the gradient, and what maps are made of: nothing is read or computed on the host, and no operator copies from there."""
+    watch = explain(*opened[name], setup_of(method))
+    assert watch.found <= {("", "copies from the host"), ("", "copies to the host")}
+    assert set(watch.copies) <= set(COPIES)
+
+
+@pytest.mark.parametrize("method", [method for method in PLAIN if set(METHODS[method].options) & set(_SMALL)])
+@pytest.mark.parametrize("name", ["shapes-torch", "transformer"])
+def test_no_copy_is_within_a_loop(
+    name: str, method: Method, opened: dict[str, tuple[Model, EncoderGraph]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice as many steps, samples or units copy as often."""
+    monkeypatch.setattr(gradients, "UNITS_AT_ONCE", 1)
+    few, many = (explain(*opened[name], setup_of(method, factor)).copies for factor in (1, 2))
+    assert few == many
+    assert max(few.values()) <= 2
+
+
+def test_a_copy_within_a_loop_is_named(opened: dict[str, tuple[Model, EncoderGraph]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test above sees one: samples of noise that are moved one at a time."""
+    monkeypatch.setattr(noise_samples, "MOVED_BYTES", 1)
+    few, many = (explain(*opened["shapes-torch"], setup_of("smoothgrad", factor)).copies for factor in (1, 2))
+    assert {name for name in many if many[name] > few[name]} == {"noise_samples.__call__ copies from the host"}
+
+
+def test_methods_that_share_a_gradient_do_not_copy_the_images_back(opened: dict[str, tuple[Model, EncoderGraph]]) -> None:
+    """The key of the images is made before they are moved."""
+    model, converted = opened["shapes-torch"]
+    known: dict[bytes, torch.Tensor] = {}
+    probes = Probes.generate(2, size=32)
+    for method in ("saliency", "gradient-x-input"):
+        explainer = make_explainer(model, converted, Setup(probes, method), META, gradients=known)  # type: ignore[arg-type]
+        watch = DeviceWatch()
+        assert isinstance(explainer.network.graph, GraphModule)
+        with watch.of(explainer.network.graph):
+            explainer.compute_maps(explainer.prepare_batch(probes.images))
+        assert watch.copies == {"explainer._to_tensor copies from the host": 1}
+    assert len(known) == 1
+
+
+@pytest.mark.parametrize("moved", [1, 10_000, noise_samples.MOVED_BYTES])
+def test_noise_has_the_same_numbers_however_many_samples_are_moved_at_once(moved: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples that are stacked, as for a GPU, and one by one, as on a CPU."""
+
+    class Elsewhere:
+        type = "cuda"
+
+    monkeypatch.setattr(noise_samples, "MOVED_BYTES", moved)
+    monkeypatch.setattr(torch.Tensor, "to", lambda values, _device: values)
+    settings = Preprocess(16, 24, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    here = list(NoiseSamples(settings, [1, 2], torch.device("cpu"))(5, 0.1))
+    there = list(NoiseSamples(settings, [1, 2], Elsewhere())(5, 0.1))  # type: ignore[arg-type]
+    assert [one.numpy().tobytes() for one in there] == [one.numpy().tobytes() for one in here]
+    assert [one.numpy().tobytes() for one in here] == [pixel_noise(settings, [1, 2], k, 0.1).tobytes() for k in range(5)]
 
 
 @pytest.mark.parametrize("method", ["grad-cam", "grad-cam++", "layer-cam", "attention-rollout"])

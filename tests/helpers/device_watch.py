@@ -1,11 +1,14 @@
 """A device without data in the place of a GPU: what would wait for one, copy to it, or mix it with the CPU, by operator.
 
 On Torch's `meta` device, reading a value raises. `DeviceWatch` also notes what a GPU would do slowly, or not within a CUDA graph: a
-tensor that is made from numbers of the host, or copied from there, while a network runs.
+tensor that is made from numbers of the host, or copied from there or to there. It counts those copies by the function that makes them,
+so that one in a loop is found: its number grows with the length of the loop.
 """
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,9 +36,14 @@ class _Dispatched(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kinds = {leaf.device.type for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
-        moved = func in _COPIES and str((kwargs or {}).get("device")) == "meta" and kinds == {"cpu"}
-        if moved or (func is _COPIES[1] and len(kinds) > 1):
-            self.watch.note("copies from the host")
+        goal = str((kwargs or {}).get("device", ""))
+        if (
+            func is _COPIES[0] and goal == "cpu" and kinds == {"meta"} and not self.watch.running
+        ):  # an operator's values are missing
+            self.watch.count("copies to the host")
+            return torch.zeros(args[0].shape, dtype=(kwargs or {}).get("dtype") or args[0].dtype)
+        if (func in _COPIES and goal == "meta" and kinds == {"cpu"}) or (func is _COPIES[1] and len(kinds) > 1):
+            self.watch.count("copies from the host")
         elif len(kinds) > 1:
             self.watch.note(f"mixes devices ({func})")
         return func(*args, **(kwargs or {}))
@@ -51,19 +59,28 @@ class _Called(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if getattr(func, "__name__", "") in _MADE and isinstance(result, torch.Tensor) and result.device.type == "meta":
-            self.watch.note("copies from the host")
+            self.watch.count("copies from the host")
         return result
 
 
 class DeviceWatch:
-    """Runs graphs on the `meta` device, and notes in `found` what would not run on a GPU alone: the operator, and what it does."""
+    """Runs graphs on the `meta` device, and notes in `found` what would not run on a GPU alone: the operator, and what it does.
+
+    `copies` counts copies from the host and to it, by what they are and the function of onnxspace that makes them.
+    """
 
     def __init__(self) -> None:
         self.found: Found = set()
+        self.copies: Counter[str] = Counter()
         self._operators: list[str] = []
 
     def note(self, what: str) -> None:
         self.found.add((self._operators[-1] if self._operators else "", what))
+
+    def count(self, what: str) -> None:
+        """Note a copy, with the function that makes it."""
+        self.note(what)
+        self.copies[f"{_name_caller()} {what}"] += 1
 
     @contextmanager
     def of(self, graph: nn.Module) -> Iterator[None]:
@@ -89,6 +106,17 @@ class DeviceWatch:
     def running(self) -> str:
         """The operator that was running when the graph stopped."""
         return self._operators[-1] if self._operators else ""
+
+
+def _name_caller() -> str:
+    """The innermost function of onnxspace that is running, as module.function."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        if module.startswith("onnxspace."):
+            return f"{module.rsplit('.', 1)[1]}.{frame.f_code.co_name}"
+        frame = frame.f_back
+    return "?"
 
 
 def list_waits(graph: GraphModule, *inputs: Any) -> Found:

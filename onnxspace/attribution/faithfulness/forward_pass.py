@@ -46,7 +46,7 @@ class ForwardPass:
         return Reference(_flatten(raw, images, 1), shapes, _flatten(weights, images, 1))
 
     def reduce(self, count: int, make: Callable[[range], Tensor], keep: Callable[[Outputs], Tensor]) -> Tensor:
-        """Return what `keep` makes of the outputs for the variants 0 to `count`, float64 [count], which `make` makes range by range.
+        """Return what `keep` makes of the outputs for the variants 0 to `count`, float64 [count] on the host, which `make` makes range by range.
 
         Where a pass does not fit in memory, it is halved. Raises AttributionError where one image does not fit.
         """
@@ -55,12 +55,12 @@ class ForwardPass:
         while start < count:
             some = range(start, min(start + self.size, count))
             try:
-                found.append(keep(self(make(some))).double().cpu())
+                found.append(keep(self(make(some))).double())
             except (RuntimeError, MemoryError) as error:
                 self.size = halve_batch(error, self.size, self.path, self.at_once)
                 continue
             start = some.stop
-        return torch.cat(found)
+        return torch.cat(found).cpu()  # once, since a GPU is waited for
 
 
 def _flatten(outputs: Sequence[Tensor], images: int, kept: int) -> Outputs:

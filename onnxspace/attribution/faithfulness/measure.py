@@ -86,9 +86,9 @@ class FaithfulnessMeasurement:
         shape = (len(self.source.methods), len(self.probes), *self.source.size)
         stored: NDArray[np.float32] = np.lib.format.open_memmap(self.folder / "input-maps.npy", "w+", np.float32, shape)
         for row, engine in enumerate(self.source.iter_engines()):
-            self.warnings += [remark for remark in engine.remarks(()) if remark not in self.warnings]
             for first, maps in self.source.compute(engine):
                 stored[row, first : first + len(maps)] = maps
+            self.warnings += [remark for remark in engine.remarks(()) if remark not in self.warnings]
             empty = int((~stored[row].any(axis=(1, 2))).sum())
             if empty:
                 self.warnings.append(f"{empty} of {len(self.probes)} maps by {engine.setup.method} are zero.")

@@ -43,7 +43,8 @@ class ImageRemoval:
         pixels = ranks[0].size
         counts = np.rint(np.arange(steps + 1) * pixels / steps).astype(np.int64)
         middle = counts[1:-1]
-        makes = partial(self._mix, torch.from_numpy(ranks), torch.from_numpy(middle), start, end)
+        placed, passed = (torch.from_numpy(numbers).to(start.device) for numbers in (ranks, middle))
+        makes = partial(self._mix, placed, passed, start, end)
         keep = self._follow
         ends = self.forward.reduce(2, lambda some: torch.cat([(start, end)[k] for k in some]), keep).numpy()
         found = self.forward.reduce(len(ranks) * len(middle), makes, keep).numpy() if len(middle) else np.empty(0)
@@ -57,20 +58,20 @@ class ImageRemoval:
         return self.quantity.explain(outputs, self.reference)
 
     def _mix(self, ranks: Tensor, counts: Tensor, start: Tensor, end: Tensor, some: range) -> Tensor:
-        places = torch.arange(some.start, some.stop)
+        places = torch.arange(some.start, some.stop, device=ranks.device)
         replaced = ranks[places // len(counts)] < counts[places % len(counts)][:, None, None]
         return self._replace(replaced, start, end)
 
     def _replace(self, replaced: Tensor, start: Tensor, end: Tensor) -> Tensor:
         """The image `start` with the pixels `replaced`, bool [variants, height, width], from `end`."""
-        return torch.where(replaced.unsqueeze(self.channel_axis).to(start.device), end, start)
+        return torch.where(replaced.unsqueeze(self.channel_axis), end, start)
 
     def measure_infidelity(self, maps: Numbers, baseline: Tensor, squares: NDArray[np.bool_]) -> Numbers:
         """Return the infidelity of `maps`, float64 [maps, height, width], for the removal of `squares`, [perturbations, height, width].
 
         A map is taken as the contributions of the pixels, so that a square should change the output by the map's sum over it.
         """
-        masks = torch.from_numpy(squares)
+        masks = torch.from_numpy(squares).to(baseline.device)
         make = partial(self._remove, masks, baseline)
         before = self._explain(self.reference.outputs).cpu()
         after = self.forward.reduce(len(squares), make, self._explain)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,10 +111,31 @@ def find_taps(axis: Axis, settings: ResizeSettings) -> tuple[Tensor, Tensor, Ten
     return index, weights, outside
 
 
+#: What `find_taps` finds, on a device: None in the place of a tensor that is False everywhere.
+Taps = tuple[Tensor, Tensor, Tensor | None]
+_held: ContextVar[list[Taps] | None] = ContextVar("held", default=None)
+
+
+@contextmanager
+def hold_taps() -> Iterator[list[Taps]]:
+    """Collect what is kept between passes and read in the block: what records a pass holds it, as a full cache drops the oldest."""
+    found: list[Taps] = []
+    token = _held.set(found)
+    try:
+        yield found
+    finally:
+        _held.reset(token)
+
+
+def _taps_on(axis: Axis, settings: ResizeSettings, device: torch.device, dtype: torch.dtype) -> Taps:
+    taps = _keep_taps(axis, settings, device, dtype)
+    if (held := _held.get()) is not None:
+        held.append(taps)
+    return taps
+
+
 @functools.lru_cache(maxsize=256)
-def _taps_on(
-    axis: Axis, settings: ResizeSettings, device: torch.device, dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def _keep_taps(axis: Axis, settings: ResizeSettings, device: torch.device, dtype: torch.dtype) -> Taps:
     """What `find_taps` finds, on a device; kept, because copying it there for every batch makes a GPU wait."""
     with torch.inference_mode(False):
         index, weights, outside = find_taps(axis, settings)

@@ -110,7 +110,8 @@ def _convert_model(run: Mapping[str, Any], task: Mapping[str, Any], probes: Prob
     setup, execution = Setup(probes, run["method"], options, target), Execution(Compute(**run["compute"]), run["batch_size"])
     subject = find_subject(model, setup, encoder)
     converted = convert(model, np.asarray(probes.images[:VERIFIED_IMAGES]), subject.encoder)
-    return engines_for(model, converted, setup, execution, subject=subject)
+    engines = engines_for(model, converted, setup, execution, subject=subject)
+    return engines.without_recording()  # a chunk has no place for a remark that it failed
 
 
 def _compute_maps(engines: Any, first: int, end: int) -> tuple[NDArray[np.float16], tuple[float, ...]]:

@@ -88,7 +88,7 @@ class LayerComparison:
     def _explain_target(self, target: PreparedModel) -> tuple[NDArray[np.float32], Path]:
         """Compute unit maps of the target's encoder, float32 [images, pixels], and the file of its features."""
         converted = convert(target.model, self.probes.images[:VERIFIED_IMAGES], target.encoder)
-        engines = engines_for(target.model, converted, self.setup, self.execution)
+        engines = engines_for(target.model, converted, self.setup, self.execution).without_recording()
         maps, features = self.folder / "maps.npy", self.folder / "target.npy"
         some = False
         with whole_array(maps, (len(self.probes), self.probes.size**2), np.float32) as append:

@@ -13,13 +13,14 @@ from onnxspace.attribution.devices import list_devices
 from onnxspace.attribution.gradient_fields import METHOD, fields_key, write_fields
 from onnxspace.attribution.maps import engines_for
 from onnxspace.attribution.subject import find_subject
+from onnxspace.attribution.torch_runner import TorchRunner
 from onnxspace.errors import OnnxspaceError
 from onnxspace.inputs.execution import Advance, Counter, Execution
 from onnxspace.inputs.methods import Options
 from onnxspace.inputs.precision import ModelPrecision
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder, cut
-from onnxspace.model.features import features_key, write_features
+from onnxspace.model.features import GraphRunner, features_key, write_features
 from onnxspace.model.joint_pass import write_together
 from onnxspace.model.model import Model
 from onnxspace.model.outputs import find_float_outputs
@@ -96,54 +97,79 @@ def compute_here(setup: Setup, execution: Execution) -> ComputeMaps:
 
 
 @dataclass(frozen=True)
+class FeaturePlace:
+    """What computes features: a `provider`, with a `runner` where it is Torch, and a `remark` where it may differ from others."""
+
+    provider: Provider
+    remark: str = ""
+    runner: GraphRunner | None = None
+
+
+@dataclass(frozen=True)
 class FeaturesFile:
     """Values of a network's tensors, float32 [images, …]: of its encoder or its outputs, which `locate` returns.
 
     `further` locates other tensors whose file will be needed next, so that one pass may compute both (None: there are none).
-    `execution` says on which device.
+    `execution` says on which device, `what` is their name in remarks.
     """
 
     setup: Setup
     execution: Execution
     locate: Callable[[PreparedModel], Encoder]
     further: Callable[[PreparedModel], Encoder] | None = None
+    what: str = "features"
 
     def write(self, model: PreparedModel, to: Destination, advance: Advance) -> WrittenFile:
         encoder, probes = self.locate(model), self.setup.probes
-        file = self._name_file(model, encoder, to)
+        place = self._choose_place(model, encoder, to)
+        file = self._name_file(model, encoder, to, place.provider)
         if _has_images(file, len(probes)):
             advance(len(probes))
-        elif not self._write_both(model, encoder, to, advance):
-            write_features(model.model, encoder, probes.images, file, "fit", advance, self._choose_provider()[0])
+        elif not self._write_both(model, encoder, to, place, advance):
+            write_features(model.model, encoder, probes.images, file, "fit", advance, place.runner or place.provider)
         values = _count_values(model.model, encoder)
         kept = int(np.prod(map_array(file).shape[1:]))
         averaged = f"its {values:,} features per image are averaged over windows, to {kept:,}."
-        return WrittenFile(file, (*((averaged,) if values > kept else ()), *self._choose_provider()[1]))
+        return WrittenFile(file, (*((averaged,) if values > kept else ()), *((place.remark,) if place.remark else ())))
 
-    def _choose_provider(self) -> tuple[Provider, tuple[str, ...]]:
-        """Where features are computed, and a remark where that is not the device on which maps are."""
-        if list_devices(self.execution.compute)[0].type != "cuda":
-            return "cpu", ()
-        fault = find_fault()
-        return ("cpu", (f"its features are computed on the CPU, not on the GPU: {fault}.",)) if fault else ("cuda", ())
+    def _choose_place(self, model: PreparedModel, encoder: Encoder, to: Destination) -> FeaturePlace:
+        """What computes the features: where maps are computed on a GPU, by ONNX Runtime there, else by Torch there, else on the CPU."""
+        compute = self.execution.compute
+        device = list_devices(compute)[0]
+        if device.type != "cuda":
+            return FeaturePlace("cpu")
+        if not (fault := find_fault()):
+            return FeaturePlace("cuda", f"its {self.what} are computed by ONNX Runtime on CUDA.")
+        on_torch = FeaturePlace("torch", f"its {self.what} are computed by Torch's graph on CUDA: {fault}.")
+        if _has_images(self._name_file(model, encoder, to, "torch"), len(self.setup.probes)):
+            return on_torch
+        try:
+            return replace(on_torch, runner=TorchRunner(model.model, encoder, self.setup.probes.images, compute, device))
+        except OnnxspaceError as error:
+            why = str(error).removeprefix(f"{model.model.path}: ").split(". ")[0].rstrip(".")
+            return FeaturePlace(
+                "cpu", f"its {self.what} are computed by ONNX Runtime on the CPU: {fault}, and Torch has no graph ({why})."
+            )
 
-    def _name_file(self, model: PreparedModel, encoder: Encoder, to: Destination) -> Path:
-        digest, provider = self.setup.probes.sha256, self._choose_provider()[0]
+    def _name_file(self, model: PreparedModel, encoder: Encoder, to: Destination, provider: Provider) -> Path:
+        digest = self.setup.probes.sha256
         return to.folder / f"{features_key(model.model, encoder.tensors, 'fit', digest, provider)}{FEATURES}"
 
-    def _write_both(self, model: PreparedModel, encoder: Encoder, to: Destination, advance: Advance) -> bool:
-        """Write the further tensors too where one pass gives the same bits; returns whether it did."""
-        if self.further is None:
+    def _write_both(
+        self, model: PreparedModel, encoder: Encoder, to: Destination, place: FeaturePlace, advance: Advance
+    ) -> bool:
+        """Write the further tensors too where one pass of ONNX Runtime gives the same bits; returns whether it did."""
+        if self.further is None or place.runner is not None:
             return False
         try:
             other = self.further(model)
         except OnnxspaceError:  # reported where these alone are computed
             return False
-        parts = [(one, self._name_file(model, one, to)) for one in (encoder, other)]
+        parts = [(one, self._name_file(model, one, to, place.provider)) for one in (encoder, other)]
         images = self.setup.probes.images
         if _has_images(parts[1][1], len(images)):
             return False
-        return write_together(model.model, parts, images, "fit", advance, self._choose_provider()[0])
+        return write_together(model.model, parts, images, "fit", advance, place.provider)
 
 
 @dataclass(frozen=True)
@@ -169,7 +195,7 @@ def representation_of(kind: Kind, given: FileRequest) -> Representation:
         options = None if given.fields is None else Options(**given.fields)
         return FieldsFile(Setup(setup.probes, METHOD, options), execution)
     if kind == "outputs":
-        return FeaturesFile(seen, execution, _locate_outputs)
+        return FeaturesFile(seen, execution, _locate_outputs, what="outputs")
     return FeaturesFile(seen, execution, _locate_encoder, _locate_outputs if given.outputs else None)
 
 
