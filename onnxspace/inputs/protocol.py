@@ -18,6 +18,7 @@ from onnxspace.inputs.image_files import read_square
 from onnxspace.inputs.methods import BASELINES, DEFAULT_METHOD, Method, Options, Settings, describe_options, resolve_settings
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.targets import Target, parse_target
+from onnxspace.storage.short_text import count
 
 #: Version of the sketch of `similarity.fingerprints.count_sketch`: fingerprints of different versions can't be compared.
 SKETCH_VERSION = 1
@@ -182,7 +183,7 @@ class Protocol:
             *([] if same_way else _flags_for_method(self, other)),
             *([] if same_images else _flags_for_images(self, other)),
         ]
-        images = f"{other.images} images of {other.probe[:_LONGEST]}{here}"
+        images = f"{count(other.images, 'image')} of {other.probe[:_LONGEST]}{here}"
         return f"by {way} on {images}, so it can't be compared; give {' '.join(flags)}"
 
 

@@ -205,7 +205,7 @@ def test_a_zero_map_is_drawn_and_reported(run: Run, place: Path) -> None:
     Image.new("RGB", (30, 30)).save(place / "dog.png")
     code, _, err = run("a.onnx", "dog.png", "--encoder", "t1", "-o", "out.png")
     assert code == 0
-    assert "warning: a: 1 of 1 maps by elrp are zero." in err
+    assert "warning: a: by elrp, 1 of 1 map is zero." in err
 
 
 def drawn(monkeypatch: pytest.MonkeyPatch, found: Explanation, path: Path) -> Figure:

@@ -279,7 +279,7 @@ def test_few_zero_maps_count_as_cosine_zero_and_are_reported(place: Path) -> Non
     images = np.stack([np.full((16, 16, 3), v, np.uint8) for v in (255, 0)])
     result = ox.score(["bright.onnx", "bright.onnx"], ox.Probes("two", images), encoder="t1")
     few = "Models are listed by affinity of their maps, since ranking sources takes 8 images or more."
-    assert result.warnings == (few, "bright: 1 of 2 maps are zero; their cosines count as 0.")
+    assert result.warnings == (few, "bright: 1 of 2 maps is zero; cosines with zero count as 0.")
     assert result.matrix[0, 1] == pytest.approx(0.5, abs=1e-6)
 
 

@@ -19,6 +19,16 @@ def one_line(message: str) -> str:
     return " ".join("".join(c if c.isprintable() or c.isspace() else "?" for c in message).split())
 
 
+def as_sentence(message: str) -> str:
+    """A message with a capital letter and a full stop; options, names of files and values at its start are left as they are.
+
+    >>> as_sentence("name a model"), as_sentence("--form needs --calibrate."), as_sentence("net.onnx is old")
+    ('Name a model.', '--form needs --calibrate.', 'net.onnx is old.')
+    """
+    start = message[:1].upper() if message.partition(" ")[0].isalpha() else message[:1]
+    return start + message[1:] + ("" if message.endswith((".", "?", "!")) else ".")
+
+
 def format_number(value: float, error: float = 0.0) -> str:
     """Three decimals without a minus before zero, and the standard error of an estimate."""
     text = "   n/a" if math.isnan(value) else f"{round(float(value), 3) + 0.0:6.3f}"

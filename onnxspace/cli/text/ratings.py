@@ -7,11 +7,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from onnxspace.cli.text.lines import align, one_line, wrap
+from onnxspace.storage.short_text import count
 
 if TYPE_CHECKING:
     from onnxspace.scores.ratings import Ratings
 
-_KINDS = {"classes": "{classes} classes", "multilabel": "{targets} labels each", "regression": "{targets} target{s} each"}
+#: Kind of task → the fact that counts what it has, and its noun.
+_KINDS = {
+    "classes": ("classes", "class", "classes"),
+    "multilabel": ("targets", "label each", "labels each"),
+    "regression": ("targets", "target each", "targets each"),
+}
 
 
 def table(found: Ratings) -> Iterator[str]:
@@ -81,8 +87,8 @@ def static_baseline_note(found: Ratings) -> Iterator[str]:
 def _data(found: Ratings) -> str:
     facts = found.data
     missing = f", {facts['missing']} of them without a label" if facts["missing"] else ""
-    kind = _KINDS[facts["kind"]].format(**facts, s="" if facts.get("targets") == 1 else "s")
-    return f"{facts['images']} images{missing}, {kind} ({one_line(facts['name'])})"
+    kind = count(facts[_KINDS[facts["kind"]][0]], *_KINDS[facts["kind"]][1:])
+    return f"{count(facts['images'], 'image')}{missing}, {kind} ({one_line(facts['name'])})"
 
 
 def _cell(found: Ratings, score: str, model: int, places: dict[str, int]) -> str:

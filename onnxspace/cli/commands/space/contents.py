@@ -46,8 +46,10 @@ from onnxspace.cli.options import (
     take_pixels,
     take_targets,
 )
+from onnxspace.cli.seeds import PROBE_SEED, seed_option
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
 from onnxspace.inputs.targets import take_one
+from onnxspace.storage.short_text import count
 
 if TYPE_CHECKING:
     from onnxspace.spaces.add_fingerprints import Additions
@@ -59,9 +61,7 @@ if TYPE_CHECKING:
 @click.option("--probe", metavar="DIR", help="Folder of photos to explain models on; without it, generated images.")
 @skip_broken_option
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the probe images."
-)
+@seed_option(PROBE_SEED)
 @click.option(
     "--method",
     type=Names(tuple(METHODS), "method"),
@@ -114,9 +114,7 @@ def create(place: str, probe: str | None, images: int | None, seed: int, quiet: 
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option("--probe", metavar="DIR", help="Folder of the probe photos, if the space does not contain them.")
 @skip_broken_option
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the choice of photos."
-)
+@seed_option("Number that the sample of the photos is drawn by")
 @label_options
 @json_option("add")
 def add(
@@ -262,7 +260,7 @@ def export(
     opened = open_space(place, where, chosen)
     with progress_bar(enabled=not quiet) as bar:
         files = opened.export(output, names or None, bar, labels=not no_provenance)
-    print_note(f"{len(files)} fingerprint{'' if len(files) == 1 else 's'} in {output}", quiet=quiet)
+    print_note(f"{count(len(files), 'fingerprint')} in {output}", quiet=quiet)
 
 
 @space.command(name="list")
