@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from onnxspace.errors import ModelError
 from onnxspace.exporters import Exporter, Facts, Request, Source
 from onnxspace.inputs.config import ModelOptions
-from onnxspace.inputs.nearest_names import describe_unknown
+from onnxspace.inputs.nearest_names import find_nearest
 
 if TYPE_CHECKING:
     import torch
@@ -96,12 +96,14 @@ def _download(source: Source) -> Path:
 def _describe_unknown_name(source: Source, hub: Any) -> str:
     """The sentence for a name that the hub does not show, with the nearest names that its search finds."""
     organisation, _, name = source.name.rpartition("/")
-    known: list[str] = []
+    known: dict[str, str] = {}
     with suppress(Exception):  # the search is a service for the message alone
         word = re.split(r"[-_.]", name)[0]
-        known = [one.id for one in hub.list_models(author=organisation or None, search=word, limit=_MOST_FOUND)]
-    words = describe_unknown("model", source.name, known, listed=False)
-    return f"{source.text}: {words} A private one needs `hf auth login`."
+        found = hub.list_models(author=organisation or None, search=word, limit=_MOST_FOUND)
+        known = {one.id.rpartition("/")[2]: one.id for one in found}
+    near = " or ".join(known[one] for one in find_nearest(name, known))
+    meant = f"; did you mean {near}?" if near else "."
+    return f"{source.text}: the hub shows no model of this name{meant} A private one needs `hf auth login`."
 
 
 def load_network(folder: Path, source: Source, request: Request) -> LoadedNetwork:

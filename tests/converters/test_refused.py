@@ -203,9 +203,9 @@ def absent(*_: object, **__: object) -> None:
     [
         (
             "google/vit-bse",
-            r"^hf:google/vit-bse: there is no model 'google/vit-bse'; did you mean google/vit-base\? A private one",
+            r"^hf:google/vit-bse: the hub shows no model of this name; did you mean google/vit-base\? A private one",
         ),
-        ("google/zz", r"^hf:google/zz: there is no model 'google/zz'. A private one needs `hf auth login`\.$"),
+        ("google/zz", r"^hf:google/zz: the hub shows no model of this name. A private one needs `hf auth login`\.$"),
         ("", r"^hf: names no model of the hub\. Write hf:ORG/NAME"),
         ("../secret/x", r"^hf:\.\./secret/x names no model of the hub"),
     ],
