@@ -257,8 +257,9 @@ def _print_notes(found: LayerTable) -> None:
 
 def table_lines(found: LayerTable) -> Iterator[str]:
     """Lines of the table: the layers from image to output, an arrow at the best one, and how to start from it."""
-    from onnxspace.cli.text.lines import one_line, wrap
+    from onnxspace.cli.text.lines import one_line, table_width, wrap
     from onnxspace.model.records import DEVIATIONS
+    from onnxspace.storage.printable import shorten
     from onnxspace.storage.short_text import describe_images
 
     aim = f"{found.target.name} at {found.target.encoder}"
@@ -274,7 +275,8 @@ def table_lines(found: LayerTable) -> Iterator[str]:
         count = f"{layer.trained_below}/{found.trained}"
         numbers = "  ".join(_format_number(value) for value in (layer.nodes, layer.edges, layer.score))
         facts = f"{arrow} {count:>9} {layer.share_below:6.1%}  {numbers}  "
-        yield from wrap(f"{one_line(layer.tensor)}{_format_shape(layer)}{own}", facts, " " * len(facts))
+        name = shorten(layer.tensor, table_width() - len(facts))
+        yield from wrap(f"{name}{_format_shape(layer)}{own}", facts, " " * len(facts), table=True)
     yield ""
     yield from wrap(one_line(found.advice))
 

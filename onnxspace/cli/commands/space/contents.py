@@ -189,15 +189,14 @@ def _describe_relabelling(changed: bool, stated: bool) -> str:
 
 
 def _describe_additions(found: Additions, *, stated: bool) -> Iterator[str]:
-    from onnxspace.cli.text.pixels import other_assumptions
+    from onnxspace.cli.text.pixels import assumptions
 
     yield from (f"warning: {warning}" for warning in found.warnings)
     yield from (f"{path} completes {name}, which lacked some of it" for path, name in found.completed)
     for path, name in found.there:
         yield f"{path} is already in the space, as {name}{_describe_relabelling(name in found.labelled, stated)}"
-    for model in found.models:
-        others = other_assumptions(model)
-        yield f"added {model.name}" + (f"; assumed: {'; '.join(others)}" if others else "")
+    yield from (f"added {model.name}" for model in found.models)
+    yield from assumptions(found.models)
 
 
 @space.command()
