@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnxspace.attribution.maps import attribute as attribute
+    from onnxspace.checking.check_model import check as check
+    from onnxspace.checking.verdict import Verdict as Verdict
     from onnxspace.differences.precision import PrecisionSweep as PrecisionSweep
     from onnxspace.differences.result import ModelDiff as ModelDiff
     from onnxspace.differences.run import diff as diff
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from onnxspace.inputs.probes import Probes as Probes
     from onnxspace.model.model import Model as Model
     from onnxspace.model.model import open_model as open_model
+    from onnxspace.model.records import Description as Description
     from onnxspace.scores.layer_matrix import LayerMatrix as LayerMatrix
     from onnxspace.scores.layer_table import LayerTable as LayerTable
     from onnxspace.scores.ratings import Ratings as Ratings
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from onnxspace.workflows.finetune import rank_finetuned as rank_finetuned
     from onnxspace.workflows.finetune_answers import rank_by_answers as rank_by_answers
     from onnxspace.workflows.finetune_one import finetune as finetune
+    from onnxspace.workflows.inspect import inspect as inspect
     from onnxspace.workflows.layer_matrix import compare_layers as compare_layers
     from onnxspace.workflows.layers import layers as layers
     from onnxspace.workflows.rate import rate as rate
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Affinity": "similarity.affinity",
+    "Description": "model.records",
     "LayerMatrix": "scores.layer_matrix",
     "LayerTable": "scores.layer_table",
     "Model": "model.model",
@@ -49,11 +54,14 @@ _HOME = {
     "Probes": "inputs.probes",
     "Ratings": "scores.ratings",
     "Space": "workflows.space",
+    "Verdict": "checking.verdict",
     "attribute": "attribution.maps",
+    "check": "checking.check_model",
     "compare_layers": "workflows.layer_matrix",
     "diff": "differences.run",
     "explain": "workflows.explain",
     "finetune": "workflows.finetune_one",
+    "inspect": "workflows.inspect",
     "layers": "workflows.layers",
     "measure_faithfulness": "workflows.faithfulness",
     "open_model": "model.model",
@@ -65,9 +73,9 @@ _HOME = {
     "to_torch": "workflows.torch_graph",
 }
 __all__ = [
-    "Affinity", "LayerMatrix", "LayerTable", "Model", "ModelDiff", "OnnxspaceError", "Options", "Photos", "PrecisionSweep", "Probes", "Ratings",
-    "Space", "attribute", "compare_layers", "diff", "explain", "finetune", "layers", "measure_faithfulness", "open_model", "rank_by_answers",
-    "rank_finetuned", "rate", "score", "sweep_precision", "to_torch",
+    "Affinity", "Description", "LayerMatrix", "LayerTable", "Model", "ModelDiff", "OnnxspaceError", "Options", "Photos", "PrecisionSweep",
+    "Probes", "Ratings", "Space", "Verdict", "attribute", "check", "compare_layers", "diff", "explain", "finetune", "inspect", "layers",
+    "measure_faithfulness", "open_model", "rank_by_answers", "rank_finetuned", "rate", "score", "sweep_precision", "to_torch",
 ]  # fmt: skip
 
 

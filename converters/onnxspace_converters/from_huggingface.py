@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from onnxspace.errors import ModelError
 from onnxspace.exporters import Exporter, Facts, Request, Source
 from onnxspace.inputs.config import ModelOptions
+from onnxspace.inputs.nearest_names import find_nearest
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from onnxspace_converters.loaded_network import LoadedNetwork
 
 _JSON_BYTES = 2**20
+#: Names as the hub allows them, and models that its search is asked for.
+_HUB_NAME, _MOST_FOUND = re.compile(r"([\w.-]{1,96}/)?[\w.-]{1,96}", re.ASCII), 100
 _FILES = ("README.md", "*.json", "*.safetensors", "*.onnx", "onnx/*.onnx")
 INSTALL = "pip install 'onnxspace[huggingface]'"
 
@@ -70,19 +74,36 @@ def _choose_file(files: list[Path], folder: Path) -> Path:
 
 
 def _download(source: Source) -> Path:
+    if not _HUB_NAME.fullmatch(source.name):
+        raise ModelError(f"{source.text} names no model of the hub. Write hf:ORG/NAME, such as hf:google/vit-base-patch16-224.")
     try:
-        from huggingface_hub import snapshot_download
+        import huggingface_hub
     except ImportError as error:
         raise ModelError(f"{source.text} needs huggingface_hub, which is not installed. Install it with: {INSTALL}") from error
     from onnxspace_converters.files import describe_error
 
     try:
-        return Path(snapshot_download(source.name, allow_patterns=list(_FILES)))
+        return Path(huggingface_hub.snapshot_download(source.name, allow_patterns=list(_FILES)))
     except Exception as error:  # network, name, licence: the hub has several families of errors
+        if type(error).__name__ == "RepositoryNotFoundError":
+            raise ModelError(_describe_unknown_name(source, huggingface_hub)) from error
         raise ModelError(
             f"{source.text} can't be downloaded from the hub ({describe_error(error)[:200]}). Check the name and the network, "
             "or give a folder."
         ) from error
+
+
+def _describe_unknown_name(source: Source, hub: Any) -> str:
+    """The sentence for a name that the hub does not show, with the nearest names that its search finds."""
+    organisation, _, name = source.name.rpartition("/")
+    known: dict[str, str] = {}
+    with suppress(Exception):  # the search is a service for the message alone
+        word = re.split(r"[-_.]", name)[0]
+        found = hub.list_models(author=organisation or None, search=word, limit=_MOST_FOUND)
+        known = {one.id.rpartition("/")[2]: one.id for one in found}
+    near = " or ".join(known[one] for one in find_nearest(name, known))
+    meant = f"; did you mean {near}?" if near else "."
+    return f"{source.text}: the hub shows no model of this name{meant} A private one needs `hf auth login`."
 
 
 def load_network(folder: Path, source: Source, request: Request) -> LoadedNetwork:

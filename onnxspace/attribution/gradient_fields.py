@@ -30,6 +30,7 @@ from onnxspace.model.model import Model
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter, to_unit_maps
 from onnxspace.storage.resume import JOURNAL
+from onnxspace.storage.short_text import count
 from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.torchgraph.verify import outputs_of
 
@@ -72,7 +73,7 @@ def write_fields(
                 advance(1)
         if writer.zeros == images:
             raise AttributionError(f"{model.path}: every gradient field is zero. Name another --encoder or --baseline.")
-        zeros = (f"the gradient fields of {writer.zeros} images are zero.",) if writer.zeros else ()
+        zeros = (f"the gradient fields are zero for {count(writer.zeros, 'image')}.",) if writer.zeros else ()
         remarks = (*zeros, *engines.unrecorded)
         writer.finish(remarks)
     return remarks

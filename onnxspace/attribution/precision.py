@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnxspace.attribution.explainer import Explainer
 from onnxspace.inputs.execution import Compute
 from onnxspace.inputs.precision import KeptPrecision, ModelPrecision
+from onnxspace.storage.short_text import count
 
 #: Images that are tried, and the least cosine of each one's map with that of float32.
 TRIED, LEAST_COSINE = 4, 0.995
@@ -44,10 +45,10 @@ class Trial:
         >>> Trial(0.998, 1.8, 4).describe()
         'its maps are computed in bf16: on 4 images their cosine with float32 is at least 0.9980, and bf16 is 1.80 × as fast.'
         """
-        found = f"on {self.images} images the cosine of bf16 with float32 is at least {self.cosine:.4f}"
+        found = f"on {count(self.images, 'image')} the cosine of bf16 with float32 is at least {self.cosine:.4f}"
         if self.precision == "bf16":
             return (
-                f"its maps are computed in bf16: on {self.images} images their cosine with float32 is at least "
+                f"its maps are computed in bf16: on {count(self.images, 'image')} their cosine with float32 is at least "
                 f"{self.cosine:.4f}, and bf16 is {self.speed:.2f} × as fast."
             )
         if self.cosine >= LEAST_COSINE:

@@ -19,6 +19,7 @@ from onnxspace.similarity.fingerprints.agreement import Agreement, ProtocolReque
 from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint, write_fingerprint
 from onnxspace.storage.atomic import whole_file
 from onnxspace.storage.regular_files import map_array
+from onnxspace.storage.short_text import count
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,9 @@ def write_baseline(path: Path, found: Observation, protocol: Protocol) -> None:
 
 def _refuse_unfit(found: Observation) -> None:
     for name, signal in found.outputs.items():
-        if not signal.finite.all():
-            count = f"{int((~signal.finite).sum())} of {signal.images}"
+        if bad := int((~signal.finite).sum()):
             raise ModelError(
-                f"{found.facts.path} computes NaN or infinity in its output {name} for {count} images, so no baseline was "
+                f"{found.facts.path} computes NaN or infinity in its output {name} for {bad} of {count(signal.images, 'image')}, so no baseline was "
                 "written. Check its weights and preprocessing."
             )
 

@@ -14,6 +14,7 @@ from onnxspace.checking.measure import METRICS, Measures
 from onnxspace.checking.measure_outputs import pair_outputs
 from onnxspace.checking.observation import Observation
 from onnxspace.checking.verdict import Verdict
+from onnxspace.storage.short_text import count
 
 Ask = Callable[[str, Mapping[str, Any]], Mapping[str, Any] | None]
 #: Number of images with the most different maps that a verdict names, and a picture shows.
@@ -63,7 +64,7 @@ def describe_not_finite(new: Observation) -> Iterator[str]:
     """A sentence for each output that is not finite."""
     for name, signal in new.outputs.items():
         if bad := int((~signal.finite).sum()):
-            yield f"Output {name} is NaN or infinite for {bad} of {signal.images} images."
+            yield f"Output {name} is NaN or infinite for {bad} of {count(signal.images, 'image')}."
 
 
 def _find_weights(case: Case, sides: Mapping[str, Any] | None) -> WeightChanges | None:

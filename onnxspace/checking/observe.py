@@ -81,7 +81,9 @@ def add_target(agreement: Agreement, plan: CheckPlan, base: str) -> Agreement:
 
 
 def plan_probes(plan: CheckPlan, artifact: Artifact) -> Probes | None:
-    """The probe images that an artifact or its plan names; None where neither does. Raises ProbeError."""
+    """The probe images that an artifact or its plan has or names; None where neither does. Raises ProbeError."""
+    if plan.probes is not None:
+        return plan.probes
     if (folder := artifact.probe or plan.probe) is not None:
         try:
             return Probes.from_folder(folder, plan.images, DEFAULT_SIZE, seed=plan.seed)

@@ -17,6 +17,7 @@ from onnxspace.inputs.methods import BASELINES as PIXELS
 from onnxspace.inputs.methods import METHODS, Method
 from onnxspace.inputs.names import join_tensors, name_models
 from onnxspace.inputs.nearest_names import describe_unknown
+from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.targets import Target, make_targets, take_one
 from onnxspace.storage.json_fields import is_whole
 from onnxspace.storage.printable import shorten
@@ -52,7 +53,7 @@ class CheckPlan:
     """What to check, and on which images; None stands for what the baselines were made with, else for the defaults.
 
     `pixels` is the baseline of the method: a word of `onnxspace.inputs.methods.BASELINES`, or the path of an image. `target` is what maps
-    are of instead of encoders.
+    are of instead of encoders; `probes` are the images themselves, where they need not be read or generated.
     """
 
     artifacts: tuple[Artifact, ...]
@@ -63,6 +64,7 @@ class CheckPlan:
     limits: Mapping[str, float | None] = field(default_factory=dict)
     pixels: str | None = None
     target: Target | None = None
+    probes: Probes | None = None
 
 
 def find_plan(config: str | None) -> tuple[CheckPlan, Path | None]:

@@ -19,7 +19,7 @@ import click
 from onnxspace.cli.console import print_error, print_notes
 from onnxspace.cli.help import UnbrokenHelp
 from onnxspace.cli.names import NamedCommands, describe_option
-from onnxspace.cli.text.lines import one_line
+from onnxspace.cli.text.lines import as_sentence, one_line
 from onnxspace.errors import OnnxspaceError, describe_missing, is_out_of_memory, unexpected
 
 click.Context.formatter_class = UnbrokenHelp
@@ -129,11 +129,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _show_usage(error: click.ClickException) -> None:
-    """Show click's own message, which may quote the name of a file."""
-    if isinstance(error, click.NoSuchOption):
-        error = click.UsageError(describe_option(error), error.ctx)
+    """Show a message as a sentence below the usage; it may be click's own, and quote the name of a file."""
+    message = describe_option(error) if isinstance(error, click.NoSuchOption) else error.format_message()
     text = io.StringIO()
-    error.show(file=text)
+    click.UsageError(as_sentence(message), getattr(error, "ctx", None)).show(file=text)
     with suppress(OSError):
         print_notes(text.getvalue().splitlines())
 

@@ -60,17 +60,26 @@ quiet_option = click.option("--quiet", is_flag=True, help=_QUIET)
 no_notes_option = click.option("--quiet", is_flag=True, expose_value=False, help=_QUIET)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _DEFAULT = Settings()
+
 METHOD_HELP = f"Kind of attribution map: {', '.join(METHODS)}"
 NUMBERS = ("baseline", "steps", "samples", "noise", "units")
-_SHARED = (
-    click.option("--baseline", metavar="WORD|IMAGE", help="zero (of the network's input), mean, black, blur, or an image file "
-                 f"[default: {_DEFAULT.baseline}]."),
-    click.option("--steps", type=int, metavar="N", help=f"Points on the path of integrated-gradients and modelgif [default: {_DEFAULT.steps}]."),
-    click.option("--samples", type=int, metavar="N", help=f"Noisy copies for smoothgrad [default: {_DEFAULT.samples}]."),
-    click.option("--noise", type=float, metavar="SHARE",
-                 help=f"Standard deviation of smoothgrad's noise, as a share of the pixel range [default: {_DEFAULT.noise}]."),
-    click.option("--units", type=int, metavar="N", help="Units sampled for unit-saliency; exact if the encoder has no more "
-                 f"[default: {_DEFAULT.units}]."),
+
+
+def _make_numbers(path_of: str) -> tuple[Callable[[_Function], _Function], ...]:
+    """The options of methods; `path_of` names what computes along a path."""
+    return (
+        click.option("--baseline", metavar="WORD|IMAGE", help="zero (of the network's input), mean, black, blur, or an image file "
+                     f"[default: {_DEFAULT.baseline}]."),
+        click.option("--steps", type=int, metavar="N", help=f"Points on the path of {path_of} [default: {_DEFAULT.steps}]."),
+        click.option("--samples", type=int, metavar="N", help=f"Noisy copies for smoothgrad [default: {_DEFAULT.samples}]."),
+        click.option("--noise", type=float, metavar="SHARE",
+                     help=f"Standard deviation of smoothgrad's noise, as a share of the pixel range [default: {_DEFAULT.noise}]."),
+        click.option("--units", type=int, metavar="N", help="Units sampled for unit-saliency; exact if the encoder has no more "
+                     f"[default: {_DEFAULT.units}]."),
+    )  # fmt: skip
+
+
+_OPENING = (
     click.option("--encoder", multiple=True, metavar="[MODEL=]NAME",
                  help="Tensor or node to cut at, for all models or for one; repeatable [default: auto]."),
     click.option("--device", type=Names(DEVICES, "device"), default="auto", show_default=True,
@@ -125,7 +134,12 @@ cluster_option = click.option(
 
 def shared_options(function: _Function) -> _Function:
     """Add the options of methods, and those for opening models and computing maps."""
-    return _add_options(_SHARED, function)
+    return number_options(opening_options(function))
+
+
+def scored_options(function: _Function) -> _Function:
+    """Add the same options for a command whose scores may take fields of gradients."""
+    return _add_options(_make_numbers("integrated-gradients and --by modelgif"), opening_options(function))
 
 
 def _add_options(options: Sequence[Callable[[_Function], _Function]], function: _Function) -> _Function:
@@ -184,12 +198,12 @@ def take_compute(given: dict[str, Any]) -> Compute:
 
 def number_options(function: _Function) -> _Function:
     """Add the options of attribution methods."""
-    return _add_options(_SHARED[: len(NUMBERS)], function)
+    return _add_options(_make_numbers("integrated-gradients"), function)
 
 
 def opening_options(function: _Function) -> _Function:
     """Add the options for opening models and computing maps."""
-    return _add_options(_SHARED[len(NUMBERS) :], function)
+    return _add_options(_OPENING, function)
 
 
 #: For commands that read photos.

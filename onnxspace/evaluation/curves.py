@@ -16,6 +16,7 @@ from scipy.cluster.hierarchy import dendrogram
 
 from onnxspace.evaluation.result import Evaluation, Scored
 from onnxspace.storage.printable import make_printable, shorten
+from onnxspace.storage.short_text import count
 
 #: Okabe and Ito's colour-blind-safe palette, without yellow; markers distinguish the rankings as well.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "black")
@@ -53,7 +54,7 @@ def _title(found: Evaluation) -> str:
     many = f"{most}" if fewest == most else f"{fewest} to {most}"
     name = make_printable(Path(found.oracle).name)
     return (
-        f"{name}: {len(found.targets)} targets, {many} candidates each, the best {found.relevant} relevant; "
+        f"{name}: {count(len(found.targets), 'target')}, {many} candidates each, the best {found.relevant} relevant; "
         f"bars and bands: {100 * found.level:g} % intervals"
     )
 

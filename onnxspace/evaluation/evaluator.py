@@ -18,6 +18,7 @@ from onnxspace.evaluation.result import CORRELATIONS, Evaluation, Scored, bound_
 from onnxspace.evaluation.static_baseline import NAME, static_baseline
 from onnxspace.evaluation.table import Table, join_names
 from onnxspace.similarity.ranking import Linkage, tree
+from onnxspace.storage.short_text import count as number
 
 Numbers = NDArray[np.float64]
 _MEASURES = dict(zip(CORRELATIONS, (weighted_tau, kendall_tau, spearman), strict=True))
@@ -123,7 +124,7 @@ def _build_cases(oracle: Table, rankings: Sequence[Table], relevant: int) -> tup
     if not kept or all(len(case.sources) <= relevant for case in kept):
         most = max((len(case.sources) for case in kept), default=0)
         raise TableError(
-            f"{oracle.origin} and the rankings share at most {most} sources of a target, so all of them are among the best "
+            f"{oracle.origin} and the rankings share at most {number(most, 'source')} of a target, so all of them are among the best "
             f"{relevant}. Give a smaller --relevant, or --alias where names differ."
         )
     return kept, [*warnings, *lost, *_report_all_relevant(kept, relevant), *_report_constant_rankings(kept, rankings)]
@@ -163,7 +164,7 @@ def _report_missing_pairs(oracle: Table, rankings: Sequence[Table], there: NDArr
         ]
         count = int((there & named & ~np.isfinite(grid)).sum())
         if count:
-            pairs = f"{count} known pair{'' if count == 1 else 's'}"
+            pairs = number(count, "known pair")
             warnings.append(f"{one.origin} has no value for {pairs} of a target and a source; left out.")
     return warnings
 
@@ -179,7 +180,7 @@ def _report_constant_rankings(cases: Sequence[_Case], rankings: Sequence[Table])
         count = sum(not has_order(case.predicted[i]) for case in cases)
         if count:
             yield (
-                f"{one.name} predicts the same value for all candidates of {count} target{'' if count == 1 else 's'}, where "
+                f"{one.name} predicts the same value for all candidates of {number(count, 'target')}, where "
                 "its correlations count as 0."
             )
 

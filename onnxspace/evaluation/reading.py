@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import TableError
+from onnxspace.inputs.nearest_names import describe_missing_file
 from onnxspace.storage.csv_text import read_cell
 from onnxspace.storage.regular_files import NotRegularError, read_regular
 
@@ -105,6 +106,8 @@ def _read_text(path: Path) -> str:
         content = read_regular(path, _MOST_BYTES)
     except (IsADirectoryError, NotRegularError) as error:
         raise TableError(f"{path} is not a file. Name a table as .csv or .json.") from error
+    except FileNotFoundError as error:
+        raise TableError(f"{path}: {describe_missing_file(path)}") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise TableError(f"{path} can't be read ({reason}). Check the path.") from error

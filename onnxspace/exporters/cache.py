@@ -21,7 +21,7 @@ from typing import Any
 
 from onnxspace.errors import OutputError
 from onnxspace.exporters.api import Exporter, Request, Source
-from onnxspace.exporters.discovery import accepting, is_source
+from onnxspace.exporters.discovery import accepting, is_source, refuse_unknown_word
 from onnxspace.exporters.export import to_onnx
 from onnxspace.inputs.config import Config, ModelOptions, load_sidecar
 from onnxspace.sandbox.limits import Limits
@@ -44,6 +44,7 @@ def onnx_file(path: Path, encoder: str | None, config: Config, limits: Limits | 
     it can't be converted, OutputError where the cache can't be written.
     """
     if path.suffix.lower() in _OWN or not is_source(str(path)):
+        refuse_unknown_word(str(path))
         return path
     said = replace(config.options(path), origin=None, source=None, license=None, tags=None)
     request = Request(encoder=None if encoder == "auto" else encoder, said=said)

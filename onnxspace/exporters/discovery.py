@@ -132,6 +132,13 @@ def _exporter_named(name: str, source: Source) -> Exporter:
     return exporters()[name]
 
 
+def refuse_unknown_word(text: str) -> None:
+    """Raise ModelError where `text` is no file, but begins as `timm:NAME` does with a word that no exporter takes."""
+    source = Source(text)
+    if re.match(r"[a-z]\w+:(?!//)", text) and Path(text).suffix.lower() not in (".onnx", ".fp") and not source.exists:
+        raise _unknown_source(source)
+
+
 def _unknown_source(source: Source) -> OnnxspaceError:
     if not source.exists and ":" not in source.text:
         return ModelNotFoundError(f"{source.text}: {describe_missing_file(source.path)}")
@@ -144,9 +151,18 @@ def _unknown_source(source: Source) -> OnnxspaceError:
 
 def _suggest_form(own: str) -> str:
     """Words with the suffixes, or the words in front of a colon, that are near to `own` and that exporters take; or nothing."""
-    forms = (form for exporter in exporters().values() for form in re.findall(r"\.\w+|\b[a-z]+:", exporter.takes))
-    near = find_nearest(own, forms) if own else []
+    near = list(dict.fromkeys(_list_forms()[word] for word in find_nearest(own, _list_forms()))) if own else []
     return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _list_forms() -> dict[str, str]:
+    """Suffix, or word in front of a colon → itself; the name of an exporter, in front of a colon → the word that it takes there."""
+    forms: dict[str, str] = {}
+    for exporter in exporters().values():
+        taken = re.findall(r"\.\w+|\b[a-z]+:", exporter.takes)
+        named = [form for form in taken if form.endswith(":")]
+        forms |= {form: form for form in taken} | {f"{exporter.name}:": form for form in named}
+    return forms
 
 
 def _require_packages(exporter: Exporter, text: str) -> None:

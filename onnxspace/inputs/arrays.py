@@ -12,6 +12,7 @@ from PIL import Image
 
 from onnxspace.errors import ProbeError
 from onnxspace.inputs.bands import MAX_BANDS
+from onnxspace.inputs.nearest_names import describe_missing_file
 from onnxspace.storage.regular_files import map_array
 
 _LARGEST, _SMALLEST = 224, 16  # pixels of a side where none is stated
@@ -67,7 +68,9 @@ def _open(path: Path) -> NDArray[Any]:
     try:
         values: NDArray[Any] = map_array(path)
     except FileNotFoundError as error:
-        raise ProbeError(f"{path}: no such file. Give a folder of photos, or a .npy array {_FORM}.") from error
+        raise ProbeError(
+            f"{path}: {describe_missing_file(path, f'Give a folder of photos, or a .npy array {_FORM}.')}"
+        ) from error
     except (OSError, ValueError, EOFError) as error:
         raise ProbeError(f"{path} can't be read as an array ({error}). Save it with numpy.save.") from error
     fits = values.ndim in (4, 5) and values.dtype.kind in "fiu" and values.size > 0

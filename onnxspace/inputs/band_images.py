@@ -14,6 +14,7 @@ from onnxspace.errors import ProbeError
 from onnxspace.inputs.arrays import choose_range, crop_bands, find_side, is_array, map_to_bytes, refuse_many
 from onnxspace.inputs.band_tiff import open_band_tiff, read_values
 from onnxspace.inputs.bands import MAX_BANDS
+from onnxspace.inputs.nearest_names import describe_missing_file
 from onnxspace.storage.regular_files import map_array
 
 _MOST_SIDE = 2**14
@@ -43,7 +44,7 @@ def _load_array(path: Path) -> NDArray[Any]:
     try:
         values = map_array(path)
     except FileNotFoundError as error:
-        raise ProbeError(f"{path}: no such file. Check the path.") from error
+        raise ProbeError(f"{path}: {describe_missing_file(path)}") from error
     except (OSError, ValueError, EOFError) as error:
         raise ProbeError(f"{path} can't be read as an array ({error}). Save it with numpy.save.") from error
     one = values[0] if values.ndim == 4 and len(values) == 1 else values

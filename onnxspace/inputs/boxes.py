@@ -15,6 +15,7 @@ from PIL import ImageOps
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.image_files import open_image
+from onnxspace.inputs.nearest_names import describe_missing_file
 from onnxspace.storage.json_fields import is_text
 from onnxspace.storage.regular_files import read_regular
 
@@ -77,6 +78,8 @@ def _read_text(path: Path) -> str:
         raise ConfigError(f"{path} is not a name for boxes. Give a .csv or a .json file with {', '.join(FIELDS)}.")
     try:
         content = read_regular(path, MOST_BYTES)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: {describe_missing_file(path, 'Give a file with boxes.')}") from error
     except OSError as error:
         raise ConfigError(f"{path} can't be read ({error.strerror or error}). Give a regular file with boxes.") from error
     if len(content) > MOST_BYTES:

@@ -15,7 +15,7 @@ from onnxspace.inputs.axes import MAX_FRAMES, Axes
 from onnxspace.inputs.bands import MAX_BANDS, NAMES, parse_band_names, parse_bands
 from onnxspace.inputs.input_values import parse_input_values
 from onnxspace.inputs.labels import parse_license, parse_tags
-from onnxspace.inputs.nearest_names import describe_unknown
+from onnxspace.inputs.nearest_names import describe_missing_file, describe_unknown
 from onnxspace.inputs.pixel_presets import PRESETS, Origin, find_preset
 from onnxspace.inputs.preprocess import Color, Resize
 from onnxspace.inputs.rule_names import SETS, Rules, find_problem
@@ -242,7 +242,7 @@ def _read_bytes(path: Path) -> bytes:
     try:
         content = read_regular(path, _MAX_BYTES)
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file. Check the path given to --config.") from error
+        raise ConfigError(f"{path}: {describe_missing_file(path, 'Check the path given to --config.')}") from error
     except (IsADirectoryError, NotRegularError) as error:
         raise ConfigError(f"{path} is not a file. Give the path of a TOML file.") from error
     except OSError as error:

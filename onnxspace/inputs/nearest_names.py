@@ -60,14 +60,14 @@ def describe_unknown(kind: str, name: str, known: Iterable[str], *, listed: bool
     return f"there is no {kind} {shorten(name, _LONG)!r}" + (f"; {words}" if words else ".")
 
 
-def describe_missing_file(path: Path) -> str:
-    """The words for a `path` where there is no file, with the nearest names of its folder.
+def describe_missing_file(path: Path, way_out: str = "Check the path.") -> str:
+    """The words for a `path` where there is no file, with the nearest names of its folder, or the `way_out` where none is near.
 
     >>> describe_missing_file(Path("no-folder/model.onnx"))
     'no such file. Check the path.'
     """
     near = _list_near_files(path)
-    return f"no such file; did you mean {' or '.join(near)}?" if near else "no such file. Check the path."
+    return f"no such file; did you mean {' or '.join(near)}?" if near else f"no such file. {way_out}"
 
 
 def describe_missing_folder(path: Path) -> str:

@@ -17,6 +17,7 @@ from onnxspace.errors import ProbeError
 from onnxspace.inputs.content import hash_images
 from onnxspace.inputs.image_depth import choose_top
 from onnxspace.inputs.image_files import SUFFIXES, ImageHeader, read_header, read_square
+from onnxspace.inputs.nearest_names import describe_missing_folder
 from onnxspace.storage.regular_files import NotRegularError, open_regular
 
 DEFAULT_SIZE, SMALLEST = 224, 16
@@ -49,8 +50,8 @@ def list_photos(folder: Path, what: str = "probe folder") -> PhotoFolder:
     `what` is the folder's role in messages. Raises ProbeError for a folder without images.
     """
     if not folder.is_dir():
-        why = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise ProbeError(f"The {what} {folder} {why}. Give a folder of photos.")
+        why = "is a file, not a folder." if folder.exists() else describe_missing_folder(folder)
+        raise ProbeError(f"The {what} {folder} {why} Give a folder of photos.")
     skipped: Counter[str] = Counter()
     found = sorted(_walk(folder, skipped), key=lambda path: path.relative_to(folder).as_posix())
     if not found:

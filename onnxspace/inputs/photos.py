@@ -20,6 +20,7 @@ from onnxspace.errors import ProbeError
 from onnxspace.inputs.band_images import BandReader, has_bands, load_bands
 from onnxspace.inputs.content import hash_images
 from onnxspace.inputs.image_files import DEEP_SUFFIXES, crop_square, read_header, read_upright
+from onnxspace.inputs.nearest_names import describe_missing_folder
 from onnxspace.inputs.photo_folder import (
     describe_broken,
     draw_sample,
@@ -241,7 +242,9 @@ def _read_table(file: Path, kind: Kind | None) -> Photos:
 
 def _read_rows(file: Path) -> Iterator[list[str]]:
     if not file.exists():
-        raise ProbeError(f"{file} does not exist. Give a folder with a folder per class, or a CSV of paths and labels.")
+        raise ProbeError(
+            f"{file} {describe_missing_folder(file)} Give a folder with a folder per class, or a CSV of paths and labels."
+        )
     if not file.is_file() or file.stat().st_size > _MOST_BYTES:
         raise ProbeError(f"{file} is not a CSV of paths and labels. {_ADVICE}")
     try:

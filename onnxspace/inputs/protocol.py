@@ -19,6 +19,7 @@ from onnxspace.inputs.methods import BASELINES, DEFAULT_METHOD, Method, Options,
 from onnxspace.inputs.precision import PRECISION, KeptPrecision, read_precision, state_precision
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.targets import Target, parse_target
+from onnxspace.storage.short_text import count
 
 #: Version of the sketch of `similarity.fingerprints.count_sketch`: fingerprints of different versions can't be compared.
 SKETCH_VERSION = 1
@@ -195,7 +196,7 @@ class Protocol:
             *([] if same_way else _flags_for_method(self, other)),
             *([] if same_images else _flags_for_images(self, other)),
         ]
-        images = f"{other.images} images of {other.probe[:_LONGEST]}{here}"
+        images = f"{count(other.images, 'image')} of {other.probe[:_LONGEST]}{here}"
         return f"by {way} on {images}, so it can't be compared; give {' '.join(flags)}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 
 import onnx
@@ -11,6 +10,7 @@ from onnxspace.model.encoder import Trunk, find_encoder
 from onnxspace.model.graph import domain_of, iter_nodes
 from onnxspace.model.image_input import dims
 from onnxspace.model.model import Model
+from onnxspace.model.parameters import count_parameters
 from onnxspace.model.records import Description as Description
 from onnxspace.model.records import Encoder
 
@@ -36,7 +36,7 @@ def describe(model: Model) -> Description:
         inputs={v.name: _describe_type(v) for v in file.graph.inputs},
         outputs={v.name: _describe_type(v) for v in proto.graph.output},
         operators=_count_operators(proto),
-        parameters=_count_parameters(proto),
+        parameters=count_parameters(proto),
         flops=2 * sum(trunk.work.values()),
         assumed=model.assumed,
         encoder=encoder,
@@ -70,13 +70,3 @@ def _describe_type(value: onnx.ValueInfoProto) -> str:
 def _count_operators(proto: onnx.ModelProto) -> dict[str, int]:
     named = (f"{domain_of(n)}::{n.op_type}" if domain_of(n) else n.op_type for n in iter_nodes(proto.graph))
     return dict(sorted(Counter(named).items(), key=lambda item: (-item[1], item[0])))
-
-
-def _count_parameters(proto: onnx.ModelProto) -> int:
-    """Number of elements of all initialisers and non-scalar Constant nodes, except int64, boolean and string tensors."""
-    stored = [t for t in proto.graph.initializer if t.data_type not in _INDICES]
-    held = [a.t for n in proto.graph.node if n.op_type == "Constant" for a in n.attribute if a.HasField("t")]
-    return sum(math.prod(t.dims) for t in (*stored, *(t for t in held if t.dims and t.data_type not in _INDICES)))
-
-
-_INDICES = {onnx.TensorProto.INT64, onnx.TensorProto.BOOL, onnx.TensorProto.STRING}

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from onnxspace.errors import ModelError
 from onnxspace.inputs.bands import BandPreprocess
 from onnxspace.model.model import Model
+from onnxspace.storage.short_text import count
 
 
 def refuse_unfit(model: Model, images: NDArray[np.uint8]) -> None:
@@ -36,7 +37,7 @@ def _find_mismatch(model: Model, bands: int) -> str | None:
 
 def _describe_plain(channels: int, bands: int) -> str:
     return (
-        f"takes {'grey' if channels == 1 else 'RGB'} images, but the probe images have {bands} band(s). "
+        f"takes {'grey' if channels == 1 else 'RGB'} images, but the probe images have {count(bands, 'band')}. "
         f"State which of them it takes as `bands` in onnxspace.toml, such as bands = {list(range(channels))}."
     )
 
@@ -50,6 +51,6 @@ def _describe_exact(model: Model, bands: int) -> str:
             "repeats each image."
         )
     return (
-        f"takes images of {model.exact_bands} channels, but the probe images have {bands} band(s). State which of them go into "
+        f"takes images of {model.exact_bands} channels, but the probe images have {count(bands, 'band')}. State which of them go into "
         "these as `bands` in onnxspace.toml, or give images of as many bands with --probe (TIFF, or a .npy array)."
     )

@@ -66,7 +66,7 @@ class Description:
     `flops` counts two operations per multiply-add of the parametric operators (Conv, Gemm, MatMul and others) for one image,
     `share_below` the share of these that lies below the encoder (0 to 1). `assumed` lists what was inferred from the graph
     because neither the file nor the configuration states it; `pixels` is how pixels reach the network, and `warnings` name what
-    could not be read of that.
+    could not be read of that. `support` lists how the operators of the whole model are converted, None where that was not asked.
     """
 
     name: str
@@ -86,6 +86,7 @@ class Description:
     candidates: tuple[Candidate, ...]
     pixels: PixelRecord | None = None
     warnings: tuple[str, ...] = ()
+    support: tuple[OperatorSupport, ...] | None = None
 
     def __repr__(self) -> str:
         facts = [
@@ -96,12 +97,23 @@ class Description:
         return join_lines(f"{self.name} ({self.path})", wrap_notes(lines), count_losses([], self.warnings))
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON values, with the schema `onnxspace/inspect/1`."""
-        return {"schema": "onnxspace/inspect/1", **asdict(self)}
+        """Return the fields as JSON values, with the schema `onnxspace/inspect/1`; `support` only where it was asked.
+
+        >>> ox.inspect("model.onnx").to_dict()["opsets"]  # doctest: +SKIP
+        {'ai.onnx': 18}
+        """
+        rest = {name: value for name, value in asdict(self).items() if (name, value) != ("support", None)}
+        return {"schema": "onnxspace/inspect/1", **rest}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Description:
-        """The description in JSON that a worker has sent. Raises KeyError, TypeError or ValueError for anything else."""
+        """Read the description in the JSON values `found` that a worker has sent.
+
+        Raises KeyError, TypeError or ValueError for anything else.
+
+        >>> Description.from_json(found).name  # doctest: +SKIP
+        'model'
+        """
         candidates = tuple(_read_candidate(one) for one in found["candidates"])
         tensors, deviations = (tuple(str(name) for name in found["encoder"][key]) for key in ("tensors", "deviations"))
         encoder = Encoder(tensors, str(found["encoder"]["why"]), deviations)

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from onnxspace.report.layer_names import shorten_layers
 from onnxspace.scores.layer_matrix import LAYER_SCORES, LayerMatrix
 from onnxspace.storage.printable import make_printable, shorten
+from onnxspace.storage.short_text import describe_images
 
 #: Inches of a cell, and points of the smallest and largest names.
 _CELL, _LARGE_CELL, _FONTS = 0.17, 0.3, (7.0, 9.0)
@@ -46,7 +47,7 @@ def draw_layer_matrix(found: LayerMatrix, path: Path, kind: Literal["png", "svg"
         _draw_panel(figure, axes, bar, found, name)
         _name_axes(axes, found, font, first=place == 0)
     title = f"Layers of {shorten(found.source.name, 36)} (rows) and {shorten(found.target.name, 36)} (columns)"
-    images = make_printable(f"{found.probe['images']} images ({found.probe['name']}); both from image to output")
+    images = make_printable(f"{describe_images(found.probe)}; both from image to output")
     figure.text(0.12 / width, 1 - 0.12 / height, title, fontsize=10, va="top", parse_math=False)
     figure.text(0.12 / width, 1 - 0.32 / height, images, fontsize=8.5, va="top", color="0.3", parse_math=False)
     figure.legend(

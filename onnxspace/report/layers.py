@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from onnxspace.scores.layer_table import LayerTable
 from onnxspace.storage.printable import make_printable, shorten
+from onnxspace.storage.short_text import describe_images
 
 
 def draw_layers(found: LayerTable, path: Path) -> None:
@@ -35,7 +36,7 @@ def draw_layers(found: LayerTable, path: Path) -> None:
     axes.grid(axis="x", color="0.9")
     axes.set_xlabel("score; beside each layer, the share of the work below it")
     title = f"Layers of {shorten(found.source.name, 36)} against {shorten(found.target.name, 36)}"
-    method = make_printable(f"{found.method_words} on {found.probe['images']} images ({found.probe['name']})")
+    method = make_printable(f"{found.method_words} on {describe_images(found.probe)}")
     figure.suptitle(f"{title}\n{method}", fontsize=10, parse_math=False)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     figure.savefig(path, dpi=110, format="png")

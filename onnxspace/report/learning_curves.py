@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from onnxspace.scores.finetuned import FineTunedModel, FineTuneRanking
 from onnxspace.storage.printable import make_printable, shorten
+from onnxspace.storage.short_text import count
 
 PICTURES = (".png", ".svg")
 RESULTS = {"classes": "accuracy", "answers": "agreement", "multilabel": "labels right", "regression": "R²"}
@@ -36,7 +37,7 @@ def draw_learning_curves(found: FineTuneRanking, path: Path, kind: str) -> None:
     _draw_places(places, shown, found)
     _draw_curves(curves, shown, found)
     name = make_printable(str(found.data["name"]))
-    figure.suptitle(f"{name}, {found.data['images']} images: held-out images after fine-tuning", parse_math=False)
+    figure.suptitle(f"{name}, {count(found.data['images'], 'image')}: held-out images after fine-tuning", parse_math=False)
     with rc_context({"svg.hashsalt": "onnxspace", "svg.fonttype": "path"}):
         figure.savefig(path, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else {})
 

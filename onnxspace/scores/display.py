@@ -7,7 +7,16 @@ from typing import Any
 
 from onnxspace.similarity.html import Cell, render_cell, render_notes, render_table
 from onnxspace.storage.printable import make_printable
-from onnxspace.storage.short_text import MOST_LINES, align, count, count_losses, format_value, join_lines, wrap_notes
+from onnxspace.storage.short_text import (
+    MOST_LINES,
+    align,
+    count,
+    count_losses,
+    describe_images,
+    format_value,
+    join_lines,
+    wrap_notes,
+)
 
 Found = Mapping[str, Any]
 
@@ -22,8 +31,7 @@ def describe_ratings(found: Found) -> str:
 
 
 def _describe_images(found: Found) -> str:
-    data = found["data"]
-    return f"{data.get('images', '?')} images ({data.get('name', '?')})"
+    return describe_images(found["data"])
 
 
 def _count_losses(found: Found) -> Iterator[str]:
@@ -53,7 +61,7 @@ def describe_layers(found: Found, advice: str) -> str:
     """Source, target, the layers with the largest scores, and the advice."""
     best = sorted((one for one in found["layers"] if one["score"] is not None), key=lambda one: -one["score"])
     rows = [[one["tensor"], format_value(one["score"])] for one in best[:MOST_LINES]]
-    layers, images = count(len(found["layers"]), "layer"), f"{found['probe']['images']} images ({found['probe']['name']})"
+    layers, images = count(len(found["layers"]), "layer"), describe_images(found["probe"])
     heading = f"{layers} of {found['source']['name']} for {found['target']['name']}: {found['method']} on {images}"
     return join_lines(heading, align(rows, len(found["layers"])), wrap_notes([advice]), count_losses([], found["warnings"]))
 

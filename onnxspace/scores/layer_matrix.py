@@ -13,7 +13,7 @@ from onnxspace.similarity.html import find_limit, render_cell, render_notes, ren
 from onnxspace.similarity.records import ModelRecord
 from onnxspace.storage.csv_text import format_csv
 from onnxspace.storage.data_frames import NUMBER, TEXT, make_frame
-from onnxspace.storage.short_text import MOST_LINES, align, count, count_losses, format_value, join_lines
+from onnxspace.storage.short_text import MOST_LINES, align, count, count_losses, describe_images, format_value, join_lines
 
 SCHEMA = "onnxspace/layer-pairs/1"
 #: The scores of two layers: what they are called, and what their values mean.
@@ -115,7 +115,7 @@ class LayerMatrix:
         layers = (
             f"{count(len(self.source_layers), 'layer')} of {self.source.name} × {len(self.target_layers)} of {self.target.name}"
         )
-        images = f"{self.probe['images']} images ({self.probe['name']})"
+        images = describe_images(self.probe)
         return join_lines(
             f"{layers}, by {', '.join(self.scores)} on {images}",
             align(rows[:MOST_LINES], len(rows)),

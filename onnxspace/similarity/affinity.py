@@ -21,7 +21,7 @@ from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import Evidence
 from onnxspace.storage.csv_text import format_csv
 from onnxspace.storage.data_frames import make_frame, make_matrix_frame
-from onnxspace.storage.short_text import MOST_LINES, count, count_losses, join_lines
+from onnxspace.storage.short_text import MOST_LINES, count, count_losses, describe_images, join_lines
 
 SCHEMA = "onnxspace/score/2"
 #: Schemas that can be read.
@@ -81,7 +81,7 @@ class Affinity:
     def title(self) -> str:
         """What `matrix` holds, in words."""
         probe = self.probe if self.by == "attribution" or self.pictures is None else self.pictures
-        images = f"on {probe['images']} images ({probe['name']})"
+        images = f"on {describe_images(probe)}"
         return f"{self.method_words} {images}" if self.by == "attribution" else f"{self.by} {images}"
 
     def rank(self, target: str, by: str | None = None) -> Ranking:

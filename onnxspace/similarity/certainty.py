@@ -19,7 +19,7 @@ from onnxspace.similarity.mean_rank import TIE
 from onnxspace.similarity.per_image import PerImageAffinities, PerImageRanks, PerImageShares
 from onnxspace.similarity.ranking import Ranking
 from onnxspace.storage.data_frames import NUMBER, TEXT, make_frame
-from onnxspace.storage.short_text import MOST_LINES, align, format_value, join_lines
+from onnxspace.storage.short_text import MOST_LINES, align, count, format_value, join_lines
 
 LEVEL = 0.95
 RESAMPLES = 1000
@@ -62,8 +62,8 @@ class Certainty:
     def __repr__(self) -> str:
         best = self.sources[:MOST_LINES]
         rows = [[one.source, *map(format_value, (one.value, one.low, one.high))] for one in best]
-        heading = f"Certainty of the sources for {self.target}: value, and {self.level:.0%} interval over {self.images} images"
-        settled = f"The order no longer changes after {self.settled} of {self.images} images."
+        heading = f"Certainty of the sources for {self.target}: value, and {self.level:.0%} interval over {count(self.images, 'image')}"
+        settled = f"The order no longer changes after {self.settled} of {count(self.images, 'image')}."
         return join_lines(heading, align(rows, len(self.sources)), [settled])
 
     def to_dataframe(self) -> Any:

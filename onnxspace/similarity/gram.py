@@ -122,20 +122,20 @@ def _stream_tiles(
     progress: Share | None,
     worker: TileWorkerFactory = TileWorker,
 ) -> Iterator[tuple[Tile, NDArray[np.float64]]]:
-    """Tiles with the sum of cosines over a batch of images, float64 [left, right], in an order independent of threads."""
+    """Tiles with the sum of cosines over a block of images, float64 [left, right], in an order independent of threads."""
     plan = plan_for(len(left.paths), None if right is None else len(right.paths), left.images, left.pixels, memory)
     todo = [(tile, batch) for tile in tiles_of(plan) for batch in image_batches(plan)]
     own = threading.local()
 
-    def work(tile: Tile, batch: range) -> tuple[Tile, NDArray[np.float64]]:
+    def work(tile: Tile, batch: range) -> tuple[Tile, list[NDArray[np.float64]]]:
         if not hasattr(own, "worker"):
             own.worker = worker(plan, left, right)
         return tile, own.worker.batch(tile, batch, sink)
 
     # Multi-threaded BLAS would split one small product and wait for the slowest part; these threads split the images instead.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(plan.workers) as pool:
-        for done, result in enumerate(_run_in_order(pool, work, todo, plan.workers + 1), 1):
-            yield result
+        for done, (tile, parts) in enumerate(_run_in_order(pool, work, todo, plan.workers + 1), 1):
+            yield from ((tile, part) for part in parts)
             if progress is not None:
                 progress(done / len(todo))
 

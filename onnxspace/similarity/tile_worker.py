@@ -83,15 +83,17 @@ class TileWorker:
         self._product = np.empty(plan.left * plan.right, f"f{plan.item}")
         self._cosines = np.empty(plan.left * plan.right)
 
-    def batch(self, tile: Tile, images: range, sink: Sink | None) -> NDArray[np.float64]:
-        """Sum the cosines of `images`, float64 [left, right]; `sink` receives those of each image."""
-        total = np.zeros(tile.shape)
-        for image in images:
-            cosines = self._image_cosines(tile, image, images)
-            total += cosines
-            if sink is not None:
-                sink(image, tile, cosines)
-        return total
+    def batch(self, tile: Tile, images: range, sink: Sink | None) -> list[NDArray[np.float64]]:
+        """Sum the cosines of each block of `images`, float64 [left, right]; `sink` receives those of each image."""
+        totals = [np.zeros(tile.shape) for _ in range(0, len(images), self.plan.block)]
+        for first in range(images.start, images.stop, self.plan.rows):
+            read = range(first, min(first + self.plan.rows, images.stop))
+            for image in read:
+                cosines = self._image_cosines(tile, image, read)
+                totals[(image - images.start) // self.plan.block] += cosines
+                if sink is not None:
+                    sink(image, tile, cosines)
+        return totals
 
     def _image_cosines(self, tile: Tile, image: int, images: range) -> NDArray[np.float64]:
         """Cosines of one image, float64 [left, right], in a buffer that the next image reuses."""

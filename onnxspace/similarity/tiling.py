@@ -1,4 +1,9 @@
-"""Tiling of a Gram matrix of files into pieces that fit in a given amount of memory."""
+"""Tiling of a Gram matrix of files into pieces that fit in a given amount of memory.
+
+What decides the last bit of a result is planned from the task and the memory alone, as if there were as many threads as the memory
+allows: sizes of products, and which images are summed together. The number of processors decides only how many threads take these
+pieces, and how much of a piece each of them reads at once.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,8 @@ from onnxspace.storage.float16 import CHUNK
 
 #: Bytes a thread needs for an entry of a tile: product, cosine, and two partial sums, all float64, with some reserve.
 _ENTRY = 40
+#: Bytes of an entry for each further sum: of the batch that is being computed, and of the one before.
+_SUMS = 16
 #: Columns of one product, so that a stretch of the models roughly fits a core's cache.
 _WIDTH = 4096
 #: Models up to which float64 products cost little compared with widening; float32 sums have errors of about 3e-7 in one image,
@@ -18,6 +25,8 @@ _WIDTH = 4096
 _DOUBLE = 64
 #: Bytes read of one file at once: enough for full disk speed.
 _READ = 2**19
+#: Images that are summed together: after each such block, progress is reported, and an interruption is noticed.
+_MOST_BLOCK = 64
 _LEAST, _PER_WORKER, _MOST_WORKERS = 2**20, 2**25, 16
 
 
@@ -42,8 +51,9 @@ class Tile:
 class TilePlan:
     """`total` models on each side (right None: the same as left) in tiles of at most `left` × `right` models.
 
-    Each of `workers` threads holds float16 [models, read], numbers of `item` bytes [models, width] and `chunk` indices; it
-    processes `rows` images at a time, as full rows where `whole_rows`, else stretch by stretch.
+    Each of `workers` threads holds float16 [models, read], numbers of `item` bytes [models, width] and `chunk` indices; it takes a
+    `batch` of images, of which it reads `rows` at a time, as full rows where `whole_rows`, else stretch by stretch, and sums each
+    `block` of them.
     """
 
     total: tuple[int, int | None]
@@ -55,6 +65,8 @@ class TilePlan:
     width: int
     read: int
     rows: int
+    block: int
+    batch: int
     chunk: int
     whole_rows: bool
     item: int
@@ -65,17 +77,28 @@ def plan_for(left: int, right: int | None, images: int, pixels: int, memory: int
 
     Maps are [images, pixels]. Half of each thread's share of memory is for tiles, and half for maps.
     """
-    workers = max(1, min(count_cores(), memory // _PER_WORKER, images))
-    share = max(memory, _LEAST) // workers
-    a, b = _tile_sides(left, right, share // 2 // _ENTRY)
+    most = max(1, min(_MOST_WORKERS, memory // _PER_WORKER, images))
+    least_share, block = max(memory, _LEAST) // most, min(_MOST_BLOCK, -(-images // most))
+    a, b = _tile_sides(left, right, least_share // 2 // _ENTRY)
     models = a if right is None and a == left else a + b
-    chunk = min(CHUNK, share // 64)
-    room = share // 2 - 8 * chunk
     item = 8 if models <= _DOUBLE else 4
-    width = max(1, min(pixels, _WIDTH, room // ((2 + item) * models)))
-    rows = min((room - item * models * width) // (2 * models * pixels), max(1, _READ // (2 * pixels)), -(-images // workers))
-    read = rows * pixels if rows > 0 else width
-    return TilePlan((left, right), images, workers, a, b, models, width, read, max(1, rows), chunk, rows > 0, item)
+    width = max(1, min(pixels, _WIDTH, _room(least_share) // ((2 + item) * models)))
+    workers = min(count_cores(), most)
+    share = max(memory, _LEAST) // workers
+    once = max(1, _READ // (2 * pixels))
+    batch = block * max(1, min(once // block, images // workers // block, 1 + (share // 2 // (a * b) - _ENTRY) // _SUMS))
+    rows = min((_room(share) - item * models * width) // (2 * models * pixels), once, batch)
+    read, rows, whole = (rows * pixels, rows, True) if rows > 0 else (width, 1, False)
+    return TilePlan((left, right), images, workers, a, b, models, width, read, rows, block, batch, _chunk(share), whole, item)
+
+
+def _room(share: int) -> int:
+    """Bytes for maps of a thread that has a `share` of the memory."""
+    return share // 2 - 8 * _chunk(share)
+
+
+def _chunk(share: int) -> int:
+    return min(CHUNK, share // 64)
 
 
 def tiles_of(plan: TilePlan) -> Iterator[Tile]:
@@ -89,9 +112,9 @@ def tiles_of(plan: TilePlan) -> Iterator[Tile]:
 
 
 def image_batches(plan: TilePlan) -> Iterator[range]:
-    """Iterate over all images in order, `rows` at a time."""
-    for start in range(0, plan.images, plan.rows):
-        yield range(start, min(start + plan.rows, plan.images))
+    """Iterate over all images in order, a batch at a time."""
+    for start in range(0, plan.images, plan.batch):
+        yield range(start, min(start + plan.batch, plan.images))
 
 
 def count_cores() -> int:

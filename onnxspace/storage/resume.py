@@ -19,6 +19,7 @@ from pathlib import Path
 from onnxspace.errors import OutputError
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.locks import try_lock
+from onnxspace.storage.short_text import count
 
 _LOCK, _RESULT, _OLD = "lock", "result", "result.old"
 _COMMAND = re.compile(r"[0-9a-f]{16}")
@@ -108,8 +109,8 @@ def _keep(work: WorkFolders, place: Path, most: int, error: BaseException) -> No
 
 def _describe_kept(maps: int, models: int) -> str:
     """The subject and verb of the note: what is kept."""
-    parts = ["1 map" if maps == 1 else f"{maps} maps"] if maps else []
-    parts += ["features of 1 model" if models == 1 else f"features of {models} models"] if models else []
+    parts = [count(maps, "map")] if maps else []
+    parts += [f"features of {count(models, 'model')}"] if models else []
     return f"{' and '.join(parts)} {'is' if (maps, models) == (1, 0) else 'are'}"
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from onnxspace.storage.printable import make_printable, shorten
 
@@ -31,6 +32,25 @@ def count(number: int, noun: str, plural: str = "") -> str:
     ('1 model', '2 models')
     """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def count_of(part: int, number: int, noun: str, verb: tuple[str, str] = ("is", "are")) -> str:
+    """Return how many of a number there are, with the noun and the verb in its singular or plural form.
+
+    >>> count_of(1, 4, "map"), count_of(2, 4, "map")
+    ('1 of 4 maps is', '2 of 4 maps are')
+    """
+    return f"{part:,} of {count(number, noun)} {verb[part != 1]}"
+
+
+def describe_images(facts: Mapping[str, Any]) -> str:
+    """Describe a set of images by the entries `images`, their number, and `name` of its facts.
+
+    >>> describe_images({"images": 1, "name": "photos"})
+    '1 image (photos)'
+    """
+    number = facts.get("images", "?")
+    return f"{count(number, 'image') if isinstance(number, int) else f'{number} images'} ({facts.get('name', '?')})"
 
 
 def format_value(value: float | None) -> str:

@@ -31,6 +31,7 @@ from onnxspace.spaces.workdirs import resume_workbench
 from onnxspace.storage.atomic import write_array, write_file
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.resume import JOURNAL
+from onnxspace.storage.short_text import count as number
 from onnxspace.workflows.ahead import open_ahead
 from onnxspace.workflows.files import representations_for
 from onnxspace.workflows.fingerprint import prints_of, reduce_files, selection_for
@@ -107,7 +108,7 @@ class SpaceSink:
         """Describe the maps that are kept for the next run."""
         journal = Journal(folder / f"{self.run_key}{JOURNAL}", self.protocol.images)
         count = sum(shard.rows for shard in journal.shards)
-        return f"{count} map{'' if count == 1 else 's'} of {name}" if count else ""
+        return f"{number(count, 'map')} of {name}" if count else ""
 
     def _explain(self, model: DescribedModel, draft: CatalogueEntry, run: Run, to: Destination) -> tuple[CatalogueEntry, bool]:
         before = len(run.warnings)

@@ -16,6 +16,7 @@ from onnxspace.scores.selection import ScoreSelection
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter
 from onnxspace.storage.resume import JOURNAL
+from onnxspace.storage.short_text import count_of
 from onnxspace.workflows.array_forms import ArrayForm
 from onnxspace.workflows.requests import (
     DescribedModel,
@@ -106,7 +107,7 @@ def write_map_file(
             raise AttributionError(_describe_zeros(setup, path))
         if writer.remarks is None:
             writer.finish(remarks)
-    zeros = (f"{writer.zeros} of {images} maps are zero; their cosines count as 0.",) if writer.zeros else ()
+    zeros = (f"{count_of(writer.zeros, images, 'map')} zero; cosines with zero count as 0.",) if writer.zeros else ()
     return WrittenFile(file, (*remarks, *zeros))
 
 

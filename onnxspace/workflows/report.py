@@ -33,6 +33,7 @@ from onnxspace.spaces.layout import check_maps
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.spaces.where import Note
 from onnxspace.storage.atomic import whole_file
+from onnxspace.storage.short_text import count
 from onnxspace.workflows.space import Space
 
 IMAGES = 6
@@ -281,7 +282,9 @@ def _list_omissions(page: PageData, found: _FolderContents, images: int) -> tupl
     elif page.gallery is not None:
         without = len(found.maps) - len(page.gallery.models)
         if without:
-            notes.append(f"The gallery leaves out {without} models, which have no maps here or for which the page has no room.")
+            notes.append(
+                f"The gallery leaves out {count(without, 'model')} without maps here, or for which the page has no room."
+            )
         if page.gallery.pictures is None:
             notes.append("The gallery shows maps without the images, which are not stored with them.")
     return tuple(notes)

@@ -118,7 +118,7 @@ class Space:
         except OnnxspaceError:  # whoever looks at a space that was removed or damaged gets the reason from other methods
             models = "models that can't be read"
         chosen = ", of which some are chosen" if self._chosen is not None else ""
-        probe = f"{self.protocol.images} images ({self.protocol.probe})"
+        probe = f"{count_models(self.protocol.images, 'image')} ({self.protocol.probe})"
         return f"<Space {str(self.path)!r}: {models}{chosen}, {self.protocol.method} on {probe}>"
 
     def _repr_html_(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -287,3 +288,16 @@ def test_names_of_pictures_differ_and_stay_in_their_folder() -> None:
     names = name_pictures(["net", "Net", "../net", "a/net", "a-net", "", "x" * 300])
     assert len({name.lower() for name in names}) == len(names)
     assert all(Path(name).name == name and len(name) < 120 and not name.startswith(".") for name in names)
+
+
+def test_a_model_is_checked_in_python_as_on_the_command_line(place: Path) -> None:
+    save(changed(network(), tuned), place / "new.onnx")
+    probes = ox.Probes.generate(IMAGES)
+    found = ox.check("new.onnx", against="old.onnx", probes=probes)
+    expected = check(CheckPlan(artifacts_against(["new.onnx"], "old.onnx", {}, False, None), images=IMAGES))[0]
+    assert replace(found, seconds=0).to_dict() == replace(expected, seconds=0).to_dict()
+    strict = ox.check("new.onnx", against="old.onnx", probes=probes, limit={"output_max": 0.0}, limits="wall=300")
+    assert "output_max" in {one.metric for one in strict.findings}
+    assert ox.check("none.onnx", against="old.onnx", probes=probes).outcome == "trouble"
+    with pytest.raises(ConfigError, match="there is no metric 'afinity'; did you mean affinity"):
+        ox.check("new.onnx", against="old.onnx", limit={"afinity": 1})

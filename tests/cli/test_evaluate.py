@@ -180,12 +180,12 @@ def test_two_names_do_not_become_one(run: Run) -> None:
 
 
 def test_files_that_are_none(run: Run) -> None:
-    refused(run("--oracle", "gone.csv", "--predicted", "p.csv"), "gone.csv can't be read")
+    refused(run("--oracle", "gone.csv", "--predicted", "p.csv"), "gone.csv: no such file")
     refused(run("--oracle", ".", "--predicted", "p.csv"), "is not a file")
     refused(run("--oracle", "a\0b", "--predicted", "p.csv"), "can't be read")
     code, out, err = run("--oracle", "oracle.csv")
     assert (code, out) == (2, "")
-    assert "give a --predicted table" in err
+    assert "Give a --predicted table" in err
     refused(run("--oracle", "oracle.csv", "--predicted", "p.csv", "--relevant", "9"), "Give a smaller --relevant")
     Path("one.csv").write_text(",a,b\nA,1,2\n")
     refused(run("--oracle", "one.csv", "--known", "one.csv", "--relevant", "1"), "no dataset other than A")

@@ -54,7 +54,7 @@ def size(path: Path | str) -> tuple[int, int]:
 def test_a_row_per_image_and_a_column_per_model_and_method(run: Run, place: Path) -> None:
     code, out, err = run(*ALL, "--method", "elrp", "--method", "saliency", "-o", "new/out.png")
     assert (code, out) == (0, "")
-    assert [line.split(":")[0] for line in err.splitlines() if line.startswith("assumed")] == ["assumed for a", "assumed for b"]
+    assert [line.split(":")[0] for line in err.splitlines() if line.startswith("assumed")] == ["assumed for a, b"]
     assert err.splitlines()[1].split() == ["a,", "b", "16×16", "NCHW", "RGB?", "symmetric?", "guessed"]
     assert left(place) == {"new", "new/out.png"}
     assert run("cat.jpg", "a.onnx", "--quiet", "-o", "one.png") == (0, "", "")
@@ -205,7 +205,7 @@ def test_a_zero_map_is_drawn_and_reported(run: Run, place: Path) -> None:
     Image.new("RGB", (30, 30)).save(place / "dog.png")
     code, _, err = run("a.onnx", "dog.png", "--encoder", "t1", "-o", "out.png")
     assert code == 0
-    assert "warning: a: 1 of 1 maps by elrp are zero." in err
+    assert "warning: a: by elrp, 1 of 1 map is zero." in err
 
 
 def drawn(monkeypatch: pytest.MonkeyPatch, found: Explanation, path: Path) -> Figure:

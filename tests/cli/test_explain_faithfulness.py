@@ -127,7 +127,7 @@ def test_with_a_picture_of_maps_models_are_announced_once_and_files_are_checked_
         (("a.onnx", "cat.png", "--faithfulness", "--method", "attention-rollout"), "a.onnx has no attention"),
         (("a.onnx", "cat.png", "-o", "m.png", "--json"), "--json is for --faithfulness. Give both."),
         (("a.onnx", "dog.png", "--faithfulness", "--boxes", "boxes.csv"), "boxes.csv has no box inside the square that is cut from an image here."),
-        (("a.onnx", "cat.png", "--faithfulness", "--boxes", "none.csv"), "none.csv can't be read (No such file or directory)."),
+        (("a.onnx", "cat.png", "--faithfulness", "--boxes", "none.csv"), "none.csv: no such file; did you mean boxes.csv?"),
         (("a.onnx", "cat.png", "--faithfulness", "--boxes", "cat.png"), "cat.png is not a name for boxes."),
         (("a.onnx", "cat.png", "--faithfulness", "--faithfulness-picture", "cat.png"), "Name another --faithfulness-picture."),
         (("a.onnx", "cat.png", "--faithfulness", "--faithfulness-picture", "c.jpg"), "Name a file that ends in .png as --faithfulness-picture."),

@@ -33,7 +33,14 @@ UNKNOWN = {
     "convert net.pt3 -o out.onnx": ("", ".pt2"),
     "convert tests.helpers.torchnets:plain -o out.onnx --using trch": ("exporter 'trch'", "torch"),
     "completion bsh": ("shell 'bsh'", "bash"),
+    "inspect hugingface:org/name": ("", "hf:"),
     "inspect godo.onnx": ("no such file", "good.onnx"),
+    "score good.onnx fine.onnx --probe foto": ("The probe folder foto does not exist", "fotos"),
+    "score good.onnx fine.onnx --probe foto.npy": ("foto.npy: no such file", "fotos.npy"),
+    "space create new.space --probe foto": ("The probe folder foto does not exist", "fotos"),
+    "transfer good.onnx --data foto": ("foto does not exist", "fotos"),
+    "evaluate --oracle t.scv --predicted t.csv": ("t.scv: no such file", "t.csv"),
+    "score good.onnx fine.onnx --config my.tml": ("my.tml: no such file", "my.toml"),
     "space list zo.space": ("", "zoo.space"),
     "diff good.onnx fine.onnx --sort sn": ("order 'sn'", "snr"),
     "diff good.onnx fine.onnx --status depart": ("status 'depart'", "departs"),
@@ -73,13 +80,16 @@ def test_an_unknown_name_gets_the_nearest(cli: Cli, tmp_path: Path, command: str
     if "o.space" in command:
         assert cli("space", "create", "zoo.space", "--images", "2").code == 0
         assert cli("space", "add", "zoo.space", "good.onnx", "--quiet").code == 0
+    for name in ("fotos.npy", "t.csv", "my.toml"):
+        (tmp_path / name).touch()
+    (tmp_path / "fotos").mkdir()
     if "net.pt3" in command:
         (tmp_path / "net.pt3").write_bytes(b"")
     found = cli(*command.split())
     assert (found.code, found.out) == (2, "")
     assert_suggests(found.err, *UNKNOWN[command])
-    if "file" not in UNKNOWN[command][0] and UNKNOWN[command][0]:
-        assert f"there is no {UNKNOWN[command][0]}; did you mean" in " ".join(found.err.split())
+    if UNKNOWN[command][0] and not {"file", "exist"} & {*UNKNOWN[command][0].split()}:
+        assert f"here is no {UNKNOWN[command][0]}; did you mean" in " ".join(found.err.split())
 
 
 @pytest.mark.parametrize("text", TABLES)

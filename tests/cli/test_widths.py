@@ -5,17 +5,22 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import struct
 import sys
 import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
-from onnxspace.cli.console import print_note
+from onnxspace.cli.commands.layers import table_lines
+from onnxspace.cli.console import print_lines, print_note
 from onnxspace.cli.text.lines import align, terminal_width, wrap
+from onnxspace.scores.layer_table import Layer
+from tests.helpers.results import layer_table
 from tests.helpers.sentences import Cli
 from tests.helpers.widths import WIDTH, list_wide_lines
 
@@ -90,6 +95,26 @@ def test_columns_that_do_not_fit_follow_below_with_the_names() -> None:
     assert [line.split()[0] for line in lines if line] == ["model", "1", "chance", "model", "a"]
     shown = " ".join(lines).split()
     assert all(cell in shown for row in rows for cell in row if cell)
+
+
+def test_names_are_shortened_in_the_middle_where_a_table_then_fits() -> None:
+    rows = [["place", "model", "value"], ["1", "a-model-whose-name-is-long-" * 3 + "v2", "0.5"], ["2", "b", "0.25"]]
+    lines = list(align(rows, 1))
+    assert [len(line) for line in lines] == [WIDTH] * 3
+    assert [line.split()[-1] for line in lines] == ["value", "0.5", "0.25"]
+    assert re.search(r"1  a-model.*…\S*long-v2 ", lines[1])
+    assert list_wide_lines("\n".join(align([[*row, "x" * 40, "y" * 20] for row in rows], 1))) == []
+
+
+def test_the_table_of_layers_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    tensors = ("/backbone/stage.3/blocks.11/attention/projection/dropout/Mul_output_0", "short", "/features" * 12)
+    layers = tuple(Layer(tensor, (512, 14, 14), 100, 0.9, 0.1, 0.2, 0.3) for tensor in tensors)
+    table = layer_table()
+    print_lines(table_lines(replace(table, layers=layers, source=replace(table.source, encoder=tensors[0]))))
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines()[4:-2] if len(line) > WIDTH] == []
+    assert "(its encoder)" in out
+    assert "Mul_output_0" in out
 
 
 def test_usage_errors_and_refusals_fit(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from onnxspace.errors import ModelError, ModelNotFoundError
 from onnxspace.exporters import Request, Source, discovery
+from onnxspace_converters.from_huggingface import HUGGINGFACE
 from onnxspace_converters.from_jax import JAX
 from onnxspace_converters.from_keras import KERAS
 from onnxspace_converters.from_sklearn import SKLEARN, refuse_without_gradient, unpickle
@@ -185,3 +188,38 @@ def test_a_folder_with_a_saved_model_is_tensorflows(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").touch()
     assert TENSORFLOW.accepts(Source(str(tmp_path)))
     assert not JAX.accepts(Source(str(tmp_path)))
+
+
+class RepositoryNotFoundError(Exception):
+    """Of this name is the hub's error for a model that it does not show."""
+
+
+def absent(*_: object, **__: object) -> None:
+    raise RepositoryNotFoundError("401 Client Error")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "google/vit-bse",
+            r"^hf:google/vit-bse: the hub shows no model of this name; did you mean google/vit-base\? A private one",
+        ),
+        ("google/zz", r"^hf:google/zz: the hub shows no model of this name. A private one needs `hf auth login`\.$"),
+        ("", r"^hf: names no model of the hub\. Write hf:ORG/NAME"),
+        ("../secret/x", r"^hf:\.\./secret/x names no model of the hub"),
+    ],
+)
+def test_an_unknown_name_of_the_hub_gets_the_nearest(
+    name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def list_models(**query: object) -> list[SimpleNamespace]:
+        asked.append(query)
+        return [SimpleNamespace(id="google/vit-base")]
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=absent, list_models=list_models))
+    with pytest.raises(ModelError, match=words):
+        HUGGINGFACE.export(Source(f"hf:{name}"), tmp_path / "net.onnx", Request())
+    assert [(query["author"], query["limit"]) for query in asked] == ([("google", 100)] if "google" in name else [])

@@ -26,6 +26,8 @@ space = ox.Space.create("zoo.space", probes, "elrp")
 added = space.add(models, license="apache-2.0", tags=["team"])
 print(added.names, [failure.error for failure in added.failed], space.where("tag=team").nearest("a", 5)[0].affinity)
 model = ox.open_model("a.onnx")
+verdict = ox.check("b.onnx", against="a.onnx", limit={"affinity": 0.99})
+print(verdict.outcome, [one.kept for one in verdict.findings], ox.inspect("a.onnx").candidates[0].below)
 graph, maps = ox.to_torch(model), ox.attribute(model, probes, method="gradient-x-input")
 print(graph.graph, maps.mean(), logme(maps.reshape(len(maps), -1), [0, 1] * 50))
 try:

@@ -13,6 +13,7 @@ from onnxspace import errors
 
 PUBLIC = [
     "Affinity",
+    "Description",
     "LayerMatrix",
     "LayerTable",
     "Model",
@@ -24,11 +25,14 @@ PUBLIC = [
     "Probes",
     "Ratings",
     "Space",
+    "Verdict",
     "attribute",
+    "check",
     "compare_layers",
     "diff",
     "explain",
     "finetune",
+    "inspect",
     "layers",
     "measure_faithfulness",
     "open_model",

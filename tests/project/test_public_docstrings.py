@@ -13,7 +13,6 @@ import pytest
 import onnxspace as ox
 from docs.hooks.examples import fence_examples
 from onnxspace import evaluation, scores
-from onnxspace.checking.verdict import Verdict
 from onnxspace.scores.finetuned import FineTuneRanking
 from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.ranking import Ranking
@@ -21,7 +20,7 @@ from tests.helpers.paths import REPOSITORY
 
 MODULES = {"onnxspace": ox, "onnxspace.scores": scores, "onnxspace.evaluation": evaluation}
 #: Classes of what public functions return, whose methods are public too.
-RESULTS = (Ranking, Certainty, FineTuneRanking, Verdict)
+RESULTS = (Ranking, Certainty, FineTuneRanking)
 #: They raise nothing that a caller would handle.
 HARMLESS = {"to_csv", "rankings_csv", "to_dict", "rank_of", "margins", "negated", "transposed", "grid", "file_input", "fingerprint", "describe", "rows", "restore_order", "clean"}  # fmt: skip
 INHERITED = re.compile(r"arguments\s+are\s+(as\s+in|those\s+of)\s+`", re.I)

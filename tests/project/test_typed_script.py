@@ -35,11 +35,13 @@ def test_the_script_has_every_public_name_but_those_of_types() -> None:
     text = SCRIPT.read_text("utf-8")
     assert {name for name in ox.__all__ if f"ox.{name}" not in text} == {
         "Affinity",
+        "Description",
         "LayerMatrix",
         "LayerTable",
         "Model",
         "ModelDiff",
         "PrecisionSweep",
         "Ratings",
+        "Verdict",
     }
     assert sum(bool(line.strip()) for line in text.splitlines()[2:]) <= 34

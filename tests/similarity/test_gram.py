@@ -144,7 +144,9 @@ def test_a_plan_covers_everything_once_within_its_memory(left: int, right: int, 
     assert seen.max() == 1
     assert [i for batch in image_batches(plan) for i in batch] == list(range(images))
     entries, numbers = plan.left * plan.right, plan.models * (2 * plan.read + plan.item * plan.width)
-    assert plan.workers * (40 * entries + numbers + 8 * plan.chunk) <= 2**bits
+    sums = 16 * (plan.batch // plan.block - 1)
+    assert plan.workers * ((40 + sums) * entries + numbers + 8 * plan.chunk) <= 2**bits
+    assert plan.batch % plan.block == 0
 
 
 @pytest.mark.parametrize("memory", [2**30, 2**20])
@@ -201,6 +203,23 @@ def test_the_same_bytes_every_time_and_progress_to_the_end(tmp_path: Path) -> No
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert all((affinity_matrix(files) == first).all() for _ in range(5))
+
+
+@pytest.mark.parametrize(("models", "memory"), [(5, 2**30), (70, 2**27), (300, 2**26)])
+def test_the_same_bytes_whatever_the_number_of_processors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: int, memory: int
+) -> None:
+    """Also of rows that are added, where memory allows one tile, several, or several and stretches of images."""
+    files = save(tmp_path, random_maps(models, 21, 24))
+    found = []
+    for cores in (1, 2, 3, 16):
+        monkeypatch.setattr("onnxspace.similarity.tiling.count_processors", lambda cores=cores: cores)
+        assert plan_for(models, None, 21, 576, memory).workers == min(cores, memory >> 25)
+        found.append(
+            (affinity_matrix(files, memory), affinity_rows(files[:2], files[2:], memory), image_cosines(files[:9], files))
+        )
+    for others in found[1:]:
+        assert all((one == other).all() for one, other in zip(found[0], others, strict=True))
 
 
 @pytest.mark.parametrize("budget", [2**20, 2**24])

@@ -177,3 +177,9 @@ def test_every_file_ends_in_the_same_operators_and_the_frameworks_gradient(expor
         assert {key: found[key] for key in wanted} == wanted, exporter
         assert not _IN_PIECES & found.keys(), exporter
         np.testing.assert_allclose(input_gradient(graph, x), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+def test_every_file_has_as_many_parameters_as_the_network(exported: tuple[str, dict[str, Path]]) -> None:
+    name, files = exported
+    expected = sum(parameter.numel() for parameter in NETWORKS[name][0].parameters())
+    assert {exporter: ox.inspect(path).parameters for exporter, path in files.items()} == dict.fromkeys(files, expected)

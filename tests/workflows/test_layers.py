@@ -173,7 +173,7 @@ def test_the_table_marks_the_best_and_says_what_to_do(run: Run) -> None:
     arrows = [line for line in out.splitlines() if line.startswith("→")]
     assert [line.split()[6] for line in arrows] == [best.tensor]
     assert f"Cut a at {best.tensor} (--encoder {best.tensor}): keep what lies below it ({best.trained_below} of 3" in out
-    assert "assumed for a:" in err
+    assert "assumed for a, b:" in err
     assert Path("layers.png").read_bytes().startswith(b"\x89PNG")
 
 

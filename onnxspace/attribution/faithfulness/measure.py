@@ -29,6 +29,7 @@ from onnxspace.evaluation.faithfulness.formulas import Numbers
 from onnxspace.inputs.areas import Mask
 from onnxspace.inputs.faithfulness import CURVES, OF_OBJECTS, FaithfulnessSettings
 from onnxspace.inputs.probes import Probes
+from onnxspace.storage.short_text import count_of
 
 #: Separate streams of random numbers of one image; that of neighbours is in `onnxspace.attribution.faithfulness.neighbours`.
 _MAPS, _SQUARES, _TIES = range(3)
@@ -91,7 +92,7 @@ class FaithfulnessMeasurement:
             self.warnings += [remark for remark in engine.remarks(()) if remark not in self.warnings]
             empty = int((~stored[row].any(axis=(1, 2))).sum())
             if empty:
-                self.warnings.append(f"{empty} of {len(self.probes)} maps by {engine.setup.method} are zero.")
+                self.warnings.append(f"by {engine.setup.method}, {count_of(empty, len(self.probes), 'map')} zero.")
         return stored
 
     def _random(self, image: int, stream: int) -> np.random.Generator:

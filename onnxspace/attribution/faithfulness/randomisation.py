@@ -15,6 +15,7 @@ from onnxspace.errors import AttributionError
 from onnxspace.evaluation.faithfulness.formulas import Numbers
 from onnxspace.evaluation.faithfulness.similarity import SIMILARITIES, compare_maps, measure_entropy
 from onnxspace.inputs.faithfulness import FaithfulnessSettings
+from onnxspace.storage.short_text import count
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class RandomisationTest:
                     for image, other in others:
                         self._compare(found, row, place, image, other, last=last)
                 except AttributionError:
-                    self.warnings.append(f"maps by {name} are not finite after {stage.layers} layers were randomised.")
+                    self.warnings.append(f"maps by {name} are not finite after randomising {count(stage.layers, 'layer')}.")
 
     @staticmethod
     def _iter_maps(source: MapSource) -> Iterator[tuple[str, Iterator[tuple[int, Numbers]]]]:

@@ -19,6 +19,7 @@ from onnxspace.cli.options import (
     take_targets,
     threads_option,
 )
+from onnxspace.cli.seeds import PROBE_SEED, seed_option
 from onnxspace.inputs.execution import DEVICES, Compute
 from onnxspace.inputs.methods import METHODS
 from onnxspace.inputs.nearest_names import describe_unknown
@@ -72,9 +73,7 @@ class _Options:
 )
 @click.option("--probe", metavar="DIR", help="Folder of photos to run the models on; without it, generated images.")
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**31), metavar="N", default=0, show_default=True, help="Seed of the probe images."
-)
+@seed_option(PROBE_SEED, most=2**31)
 @click.option(
     "--method",
     type=Names(tuple(METHODS), "method"),

@@ -19,6 +19,7 @@ from onnxspace.cli.options import (
     threads_option,
 )
 from onnxspace.cli.replaced import note_replaced
+from onnxspace.cli.seeds import PROBE_SEED, seed_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,9 +38,7 @@ FORMATS = ("text", "json", "markdown")
 @click.argument("new", metavar="[NEW.onnx]", required=False)
 @click.option("--probe", metavar="DIR", help="Folder of photos to compare on; without it, generated images.")
 @click.option("--images", type=click.IntRange(1, 64), metavar="N", help="Number of probe images [default: 4].")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the probe images."
-)
+@seed_option(PROBE_SEED)
 @click.option(
     "--sort",
     type=Names(SORTS, "order"),

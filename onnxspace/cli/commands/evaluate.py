@@ -12,6 +12,7 @@ import click
 from onnxspace.cli.names import Names
 from onnxspace.cli.options import quiet_option
 from onnxspace.cli.replaced import note_replaced
+from onnxspace.cli.seeds import seed_option
 
 if TYPE_CHECKING:
     from onnxspace.evaluation import Table
@@ -51,9 +52,7 @@ _MOST_DRAWS = 10_000
     show_default=True,
     help="Resamples of the targets, for intervals.",
 )
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the resamples."
-)
+@seed_option("Number that the resamples are drawn by")
 @click.option(
     "--output",
     callback=note_replaced,

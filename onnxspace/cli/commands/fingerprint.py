@@ -24,6 +24,7 @@ from onnxspace.cli.options import (
     take_targets,
 )
 from onnxspace.cli.replaced import note_replaced
+from onnxspace.cli.seeds import PROBE_SEED, seed_option
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 from onnxspace.inputs.targets import take_one
 
@@ -39,9 +40,7 @@ from onnxspace.inputs.targets import take_one
 @click.option("--probe", metavar="DIR", help="Folder of photos to explain the model on; without it, generated images.")
 @skip_broken_option
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the probe images."
-)
+@seed_option(PROBE_SEED)
 @click.option(
     "--method", type=Names(tuple(METHODS), "method"), metavar="METHOD", help=f"{METHOD_HELP} [default: {DEFAULT_METHOD}]."
 )
@@ -122,8 +121,9 @@ def _take_labels(word: str | None, tags: Sequence[str], *, leave_out: bool) -> A
 def _print_notes(models: Sequence[Any], output: str, found: Any) -> None:
     from onnxspace.cli.console import print_note, print_notes
     from onnxspace.cli.text.pixels import assumptions
+    from onnxspace.storage.short_text import count
 
     made, _, warnings = found
     print_notes((*assumptions(models), *(f"warning: {warning}" for warning in warnings)))
     size = Path(output).stat().st_size
-    print_note(f"{output}: {size:,} bytes for {made.images} images of {made.numbers} numbers")
+    print_note(f"{output}: {size:,} bytes for {count(made.images, 'image')} of {count(made.numbers, 'number')}")

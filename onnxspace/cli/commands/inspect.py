@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,22 +33,22 @@ def inspect(
     source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
     from onnxspace.cli.console import print_lines
-    from onnxspace.workflows.inspect import inspect_model
+    from onnxspace.workflows.inspect import inspect as run
 
-    found, rows = inspect_model(model, encoder, config, support=support, pixels=take_pixels(options), limits=limits)
+    found = run(model, encoder, config, support=support, pixels=take_pixels(options), limits=limits)
     if as_json:
-        listed = {"support": [asdict(row) for row in rows]} if support else {}
-        click.echo(json.dumps(found.to_dict() | listed, allow_nan=False))
+        click.echo(json.dumps(found.to_dict(), allow_nan=False))
     else:
-        print_lines((*_description_lines(found, quiet=quiet), *(_support_lines(rows) if support else ())))
+        print_lines((*_description_lines(found, quiet=quiet), *_support_lines(found.support or ())))
 
 
-def _support_lines(rows: list[OperatorSupport]) -> Iterator[str]:
+def _support_lines(rows: Sequence[OperatorSupport]) -> Iterator[str]:
     from onnxspace.cli.text.lines import one_line
     from onnxspace.model.records import WAYS
 
-    yield ""
-    yield "Operators of the whole model (schema version, number of nodes)"
+    if rows:
+        yield ""
+        yield "Operators of the whole model (schema version, number of nodes)"
     for row in rows:
         yield f"  {one_line(row.operator):<28} {row.version:>3} {row.count:>6}  {WAYS[row.way]}"
 

@@ -20,6 +20,7 @@ from onnxspace.cli.options import (
     threads_option,
 )
 from onnxspace.cli.replaced import note_replaced
+from onnxspace.cli.seeds import PROBE_SEED, seed_option
 from onnxspace.inputs.execution import DEVICES, PRECISIONS, Compute
 from onnxspace.inputs.methods import METHODS, Options
 
@@ -39,9 +40,7 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 )  # fmt: skip
 @click.option("--probe", metavar="DIR", help="Folder of photos to compare on; without it, generated images.")
 @click.option("--images", type=click.IntRange(3, 100_000), metavar="N", help="Number of probe images [default: 64].")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the probe images."
-)
+@seed_option(PROBE_SEED)
 @click.option(
     "--method",
     type=Names(_METHODS, "method"),
@@ -258,12 +257,15 @@ def _print_notes(found: LayerTable) -> None:
 
 def table_lines(found: LayerTable) -> Iterator[str]:
     """Lines of the table: the layers from image to output, an arrow at the best one, and how to start from it."""
-    from onnxspace.cli.text.lines import one_line, wrap
+    from onnxspace.cli.text.lines import one_line, table_width, wrap
     from onnxspace.model.records import DEVIATIONS
+    from onnxspace.storage.printable import shorten
+    from onnxspace.storage.short_text import describe_images
 
     aim = f"{found.target.name} at {found.target.encoder}"
-    images = f"{found.probe['images']} images ({found.probe['name']})"
-    yield from wrap(one_line(f"Layers of {found.source.name} against {aim}: {found.method_words} on {images}"))
+    yield from wrap(
+        one_line(f"Layers of {found.source.name} against {aim}: {found.method_words} on {describe_images(found.probe)}")
+    )
     yield from wrap(f"S = S_V + {found.weight:g} · S_E: what counts in each image, and which images are similar")
     yield ""
     yield "    trained   work     S_V     S_E       S  layer"
@@ -273,7 +275,8 @@ def table_lines(found: LayerTable) -> Iterator[str]:
         count = f"{layer.trained_below}/{found.trained}"
         numbers = "  ".join(_format_number(value) for value in (layer.nodes, layer.edges, layer.score))
         facts = f"{arrow} {count:>9} {layer.share_below:6.1%}  {numbers}  "
-        yield from wrap(f"{one_line(layer.tensor)}{_format_shape(layer)}{own}", facts, " " * len(facts))
+        name = shorten(layer.tensor, table_width() - len(facts))
+        yield from wrap(f"{name}{_format_shape(layer)}{own}", facts, " " * len(facts), table=True)
     yield ""
     yield from wrap(one_line(found.advice))
 

@@ -21,7 +21,7 @@ from onnxspace.cli.options import (
     pixel_options,
     probes_from,
     read_known_table,
-    shared_options,
+    scored_options,
     skip_broken_option,
     take_compute,
     take_method_options,
@@ -29,6 +29,7 @@ from onnxspace.cli.options import (
     take_targets,
 )
 from onnxspace.cli.replaced import note_replaced
+from onnxspace.cli.seeds import PROBE_SEED, seed_option
 from onnxspace.cli.text.lines import MOST_PRINTED
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
 from onnxspace.inputs.targets import take_one
@@ -70,7 +71,7 @@ if TYPE_CHECKING:
     help=f"Weight of features in depara; auto balances both parts [default: {DEFAULT_WEIGHT}].",
 )  # fmt: skip
 @class_options
-@shared_options
+@scored_options
 @pixel_options
 @click.option("--target", metavar="NAME", help="Rank sources for this model only.")
 @click.option(
@@ -85,7 +86,7 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @cluster_option
 @memory_option
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Seed of the probe images [default: 0].")
+@seed_option(PROBE_SEED, None)
 @budget_option
 @click.option(
     "--output", callback=note_replaced, metavar="DIR", help="Write maps, matrix, rankings and a picture to this folder."

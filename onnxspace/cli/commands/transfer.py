@@ -11,6 +11,7 @@ from onnxspace.cli.commands.finetuning import FINETUNE, budget_option, refuse_op
 from onnxspace.cli.names import Names
 from onnxspace.cli.options import limits_option, pixel_options, quiet_option, skip_broken_option, take_pixels, threads_option
 from onnxspace.cli.replaced import note_replaced
+from onnxspace.cli.seeds import seed_option
 from onnxspace.scores import registry
 
 if TYPE_CHECKING:
@@ -45,9 +46,7 @@ def labelled_scores() -> list[str]:
 @click.option("--task", type=Names(KINDS, "kind of labels"), help="Kind of the labels of a CSV [default: inferred from them].")
 @skip_broken_option
 @click.option("--images", type=click.IntRange(2, 100_000), metavar="N", help="Largest number of images [default: all].")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the choice of images."
-)
+@seed_option("Number that the sample of the images, and their order in fine-tuning, are drawn by")
 @click.option(
     "--pool", type=Names(("mean", "none"), "kind of pooling"), default="mean", show_default=True,
     help="Pool convolutional features over positions, or keep all values.",

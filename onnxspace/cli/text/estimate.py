@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from onnxspace.cli.text.lines import one_line, wrap
+from onnxspace.storage.short_text import count
 from onnxspace.workflows.score_estimate import ScoreEstimate
 
 
@@ -20,7 +21,7 @@ def estimate_lines(found: ScoreEstimate) -> Iterator[str]:
         yield f"{one_line(one.name):<{width}}  {row}"
     yield f"opening the models {format_seconds(found.opening)}, comparing them {format_seconds(found.comparing)}"
     total = f"about {format_seconds(found.seconds)}, {format_bytes(found.memory)} of memory, {format_bytes(found.disk)} of disk"
-    models = "1 model" if len(found.models) == 1 else f"{len(found.models)} models"
+    models = count(len(found.models), "model")
     yield from wrap(f"all: {models}, {_describe_images(found)}: {total}")
     kept = "temporary files" if found.kept is None else f"maps and results stay in {one_line(found.kept)}"
     counts = " and ".join(map(str, dict.fromkeys(found.sample)))
@@ -29,7 +30,7 @@ def estimate_lines(found: ScoreEstimate) -> Iterator[str]:
 
 def _describe_images(found: ScoreEstimate) -> str:
     maps, pictures = found.probe["images"], found.pictures
-    return f"{maps} images" if pictures is None else f"{pictures['images']} images, {maps} of them with maps"
+    return count(maps, "image") if pictures is None else f"{count(pictures['images'], 'image')}, {maps} of them with maps"
 
 
 def format_seconds(seconds: float) -> str:

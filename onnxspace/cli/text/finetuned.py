@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from onnxspace.cli.text.lines import align, one_line, wrap
 from onnxspace.similarity.reliability import describe_reliability
+from onnxspace.storage.short_text import count, describe_images
 
 if TYPE_CHECKING:
     from onnxspace.scores.finetuned import FineTunedModel, FineTuneRanking
@@ -18,8 +19,8 @@ _TASKS = {"classes": "labels", "answers": "the answers of {target}", "multilabel
 def table(found: FineTuneRanking) -> Iterator[str]:
     """Lines of the table: models, best first, with the result on held-out images, its interval and how it was measured."""
     settings, what = found.settings, _TASKS[found.task].format(target=one_line(str(found.data.get("target", ""))))
-    images = f"{found.data['images']} images ({one_line(found.data['name'])})"
-    time = f"{settings['seconds']:.0f} s on {settings['workers']} process{'' if settings['workers'] == 1 else 'es'}"
+    images = one_line(describe_images(found.data))
+    time = f"{settings['seconds']:.0f} s on {count(settings['workers'], 'process', 'processes')}"
     yield from wrap(f"Ranked by fine-tuning every network on {what} of {images}")
     yield from wrap(f"evidence: finetuned; {time}; places of one bracket can't be told apart")
     yield from wrap(_ORDER[bool(settings["frozen"])])

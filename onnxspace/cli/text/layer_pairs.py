@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from onnxspace.cli.text.lines import one_line, wrap
+from onnxspace.storage.short_text import describe_images
 
 if TYPE_CHECKING:
     from onnxspace.scores.layer_matrix import LayerMatrix
@@ -21,7 +22,7 @@ def list_partners(found: LayerMatrix) -> Iterator[str]:
     from onnxspace.report.layer_names import shorten_layers
     from onnxspace.scores.layer_matrix import LAYER_SCORES
 
-    images = f"{found.probe['images']} images ({found.probe['name']})"
+    images = describe_images(found.probe)
     yield from wrap(one_line(f"Layers of {found.source.name} beside those of {found.target.name}, on {images}"))
     own, others = (shorten_layers([layer.tensor for layer in layers]) for layers in (found.source_layers, found.target_layers))
     room = max(map(len, own))

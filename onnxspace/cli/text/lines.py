@@ -8,8 +8,12 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from onnxspace.storage.printable import shorten
+
 #: Columns of tables where there is no terminal, and the least and the most that are used of one.
 WIDTH, _LEAST, _MOST = 80, 40, 10_000
+#: Characters to which names in tables are shortened.
+_SHORTEST = 12
 #: The most models of which the matrix and all rankings are printed unless something else is asked for.
 MOST_PRINTED = 12
 
@@ -17,6 +21,16 @@ MOST_PRINTED = 12
 def one_line(message: str) -> str:
     """A message without line breaks and control characters, since names come from untrusted files."""
     return " ".join("".join(c if c.isprintable() or c.isspace() else "?" for c in message).split())
+
+
+def as_sentence(message: str) -> str:
+    """A message with a capital letter and a full stop; options, names of files and values at its start are left as they are.
+
+    >>> as_sentence("name a model"), as_sentence("--form needs --calibrate."), as_sentence("net.onnx is old")
+    ('Name a model.', '--form needs --calibrate.', 'net.onnx is old.')
+    """
+    start = message[:1].upper() if message.partition(" ")[0].isalpha() else message[:1]
+    return start + message[1:] + ("" if message.endswith((".", "?", "!")) else ".")
 
 
 def format_number(value: float, error: float = 0.0) -> str:
@@ -45,15 +59,15 @@ def table_width() -> int:
     return terminal_width() or WIDTH
 
 
-def wrap(text: str, first: str = "", rest: str = "", *, err: bool = False) -> Iterator[str]:
+def wrap(text: str, first: str = "", rest: str = "", *, err: bool = False, table: bool = False) -> Iterator[str]:
     """Break a text at its blanks into lines that fit the terminal; `first` is in front of the first line, `rest` of the others.
 
-    Words are kept whole, and so are names with hyphens. Without a terminal it is one line. `err` says that it is for standard error.
+    Words are kept whole, and so are names with hyphens. Without a terminal it is one line, unless it is the row of a `table`. `err` says that it is for standard error.
 
     >>> list(wrap("a b", "- "))
     ['- a b']
     """
-    width = terminal_width(err=err)
+    width = table_width() if table else terminal_width(err=err)
     if width is None:
         yield (first + text).rstrip()
         return
@@ -66,12 +80,14 @@ def wrap(text: str, first: str = "", rest: str = "", *, err: bool = False) -> It
 def align(rows: Sequence[Sequence[str]], name: int, gap: str = "  ") -> Iterator[str]:
     """A table as lines: the column `name` is aligned left, all others right; columns that don't fit the terminal follow below.
 
-    Each part that follows has the column `name` too and a blank line in front, and no rows that are empty there. `gap` is between
-    columns.
+    Names are shortened in the middle, to 12 characters at least, where that makes the table fit, and else to half of a line. Each part that follows has the column `name` too and a blank line in front, and no rows that are empty there. `gap` is
+    between columns.
 
     >>> list(align([["place", "model"], ["1", "a"]], name=1))
     ['place  model', '    1  a']
     """
+    room = _name_room(rows, name, gap)
+    rows = [[shorten(cell, room) if column == name else cell for column, cell in enumerate(row)] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for part, columns in enumerate(_divide([width + len(gap) for width in widths], name, len(gap))):
         if part:
@@ -80,6 +96,26 @@ def align(rows: Sequence[Sequence[str]], name: int, gap: str = "  ") -> Iterator
             if not part or any(row[c] for c in columns[1:]):
                 cells = (f"{row[c]:<{widths[c]}}" if c == name else f"{row[c]:>{widths[c]}}" for c in columns)
                 yield gap.join(cells).rstrip()
+
+
+def _name_room(rows: Sequence[Sequence[str]], name: int, gap: str) -> int:
+    """Characters of names: what other columns leave, else, where the table is divided, the widest of those behind."""
+    room = table_width() - least_width(rows, name, gap) + _SHORTEST
+    if room >= _SHORTEST:
+        return room
+    widths = [max(map(len, column)) + len(gap) for column in zip(*rows, strict=True)]
+    left = table_width() - sum(widths[:name]) - max(widths[name + 1 :], default=0)
+    return max(_SHORTEST, min(left, table_width() // 2))
+
+
+def least_width(rows: Sequence[Sequence[str]], name: int, gap: str = "  ") -> int:
+    """The columns that a table takes whose names, in the column `name`, are shortened to 12 characters.
+
+    >>> least_width([["place", "model"], ["1", "a-very-long-name"]], name=1)
+    19
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return sum(widths) - widths[name] + _SHORTEST + len(gap) * (len(widths) - 1)
 
 
 def _divide(widths: Sequence[int], name: int, gap: int) -> Iterator[list[int]]:

@@ -99,10 +99,13 @@ def other_assumptions(model: ModelRecord | Description) -> tuple[str, ...]:
 
 
 def assumptions(models: Sequence[ModelRecord]) -> Iterator[str]:
-    """What is assumed of each model besides what the table shows, a line each."""
+    """What is assumed of models besides what the table shows, a line for all of which the same is."""
+    groups: dict[tuple[str, ...], list[str]] = {}
     for model in models:
-        if found := other_assumptions(model):
-            yield f"assumed for {make_printable(model.name)}: {make_printable('; '.join(found))}"
+        groups.setdefault(other_assumptions(model), []).append(model.name)
+    for found, names in groups.items():
+        if found:
+            yield f"assumed for {_list_names(names)}: {make_printable('; '.join(found))}"
 
 
 def describe_pixels(pixels: PixelRecord) -> Iterator[str]:

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from onnxspace.cli.text.lines import align, one_line, wrap
+from onnxspace.cli.text.lines import align, least_width, one_line, table_width, wrap
+from onnxspace.storage.short_text import count
 
 if TYPE_CHECKING:
     from onnxspace.scores.ratings import Ratings
 
-_KINDS = {"classes": "{classes} classes", "multilabel": "{targets} labels each", "regression": "{targets} target{s} each"}
+#: Kind of task → the fact that counts what it has, and its noun.
+_KINDS = {
+    "classes": ("classes", "class", "classes"),
+    "multilabel": ("targets", "label each", "labels each"),
+    "regression": ("targets", "target each", "targets each"),
+}
 
 
 def table(found: Ratings) -> Iterator[str]:
-    """Lines of the table: models as they are ranked, each value with its interval and place, and what chance gives."""
+    """Lines of the table: models as they are ranked, each value with its interval and place, and what chance gives.
+
+    Places by each score are left out where there is no room for them.
+    """
+    rows = [_head(found), *_rows(found, _cell), *_comparison_rows(found)]
+    whole = least_width(rows, _NAME) <= table_width()
     yield from wrap(f"Ranked by {found.basis.words} on {_data(found)}; evidence: {found.basis.evidence}")
     best = "A mean rank of 1 is best; of scores, the largest" if found.basis.is_mean_rank else "Larger is better"
-    yield from wrap(f"{best} (± half a 95 % interval, place in brackets). Sources of one bracket can't be told apart.")
+    places = ", place in brackets" if whole else ""
+    yield from wrap(f"{best} (± half a 95 % interval{places}). Sources of one bracket can't be told apart.")
     yield ""
-    yield from align([_head(found), *_rows(found), *_comparison_rows(found)], _NAME)
+    yield from align(rows if whole else [_head(found), *_rows(found, _short_cell), *_comparison_rows(found)], _NAME)
     yield ""
     yield from wrap(f"This ranks readouts of frozen networks; --by finetune ranks fine-tuning. {found.reliability}")
     if found.findings:
@@ -32,6 +44,8 @@ def table(found: Ratings) -> Iterator[str]:
 
 
 _NAME = 2  # the column of the models' names
+#: Ratings, score, number of the model, and places by that score → the text of a cell.
+Cell = Callable[["Ratings", str, int, dict[str, int]], str]
 
 
 def _columns(found: Ratings) -> list[str]:
@@ -44,7 +58,7 @@ def _head(found: Ratings) -> list[str]:
     return ["place", "bracket", "model", *value, *_columns(found), *([] if found.known is None else ["mean rank elsewhere"])]
 
 
-def _rows(found: Ratings) -> Iterator[list[str]]:
+def _rows(found: Ratings, describe: Cell) -> Iterator[list[str]]:
     """A row of cells per model; those that could not be ranked come last."""
     ranked = {one.source: one for one in found.ranked}
     places = {score: found.places(score) for score in found.scores}
@@ -55,7 +69,7 @@ def _rows(found: Ratings) -> Iterator[list[str]]:
         value = [] if not found.basis.is_mean_rank else ["-" if one is None else f"{one.value:.3g}"]
         yield [
             "-" if one is None else str(one.place), "-" if one is None or one.bracket is None else str(one.bracket),
-            one_line(name) + mark, *value, *(_cell(found, score, i, places[score]) for score in _columns(found)),
+            one_line(name) + mark, *value, *(describe(found, score, i, places[score]) for score in _columns(found)),
             *([] if found.known is None else [_format(found.known[i])]),
         ]  # fmt: skip
 
@@ -81,8 +95,8 @@ def static_baseline_note(found: Ratings) -> Iterator[str]:
 def _data(found: Ratings) -> str:
     facts = found.data
     missing = f", {facts['missing']} of them without a label" if facts["missing"] else ""
-    kind = _KINDS[facts["kind"]].format(**facts, s="" if facts.get("targets") == 1 else "s")
-    return f"{facts['images']} images{missing}, {kind} ({one_line(facts['name'])})"
+    kind = count(facts[_KINDS[facts["kind"]][0]], *_KINDS[facts["kind"]][1:])
+    return f"{count(facts['images'], 'image')}{missing}, {kind} ({one_line(facts['name'])})"
 
 
 def _cell(found: Ratings, score: str, model: int, places: dict[str, int]) -> str:
@@ -92,6 +106,15 @@ def _cell(found: Ratings, score: str, model: int, places: dict[str, int]) -> str
     ends = found.results.intervals[score][model] if score in found.results.intervals else None
     error = "" if ends is None else f" ±{(ends[1] - ends[0]) / 2:.2g}"
     return f"{value:.4g}{error} ({places[name]})"
+
+
+def _short_cell(found: Ratings, score: str, model: int, places: dict[str, int]) -> str:
+    """The value in three digits with its interval, without the place."""
+    value = found.values[score][model]
+    if found.names[model] not in places:
+        return "-"
+    ends = found.results.intervals[score][model] if score in found.results.intervals else None
+    return f"{value:.3g}" + ("" if ends is None else f"±{(ends[1] - ends[0]) / 2:.2g}")
 
 
 def _format(value: float) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from onnxspace.cli.text.lines import MOST_PRINTED, align, format_number, one_line, table_width, wrap
 from onnxspace.similarity.reliability import describe_reliability
-from onnxspace.storage.short_text import list_names
+from onnxspace.storage.short_text import count, describe_images, list_names
 
 if TYPE_CHECKING:
     from onnxspace.similarity.affinity import Affinity
@@ -48,7 +48,7 @@ def title(result: Affinity) -> str:
     """What the numbers of the first score are, and on which images."""
     probe = result.probe if result.by == "attribution" or result.pictures is None else result.pictures
     words = f"Affinity: mean cosine of {result.method_words} maps" if result.by == "attribution" else _summary(result.by)
-    return one_line(f"{words} on {probe['images']} images ({probe['name']})")
+    return one_line(f"{words} on {describe_images(probe)}")
 
 
 def format_matrix(result: Affinity) -> Iterator[str]:
@@ -266,7 +266,7 @@ def _format_share(share: float | None) -> str:
 def _stability_line(sure: Certainty) -> str:
     if sure.settled > _EARLY * sure.images:
         return f"The ranking still changed with image {sure.settled} of {sure.images}; more images may change it again."
-    return f"The ranking no longer changes after {sure.settled} of {sure.images} images."
+    return f"The ranking no longer changes after {sure.settled} of {count(sure.images, 'image')}."
 
 
 def warnings(result: Affinity) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnxspace.cli.text.lines import one_line, wrap
 from onnxspace.inputs.protocol import describe_method
+from onnxspace.storage.short_text import count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +40,7 @@ def list_as_json(space: Space) -> dict[str, Any]:
 def listing(space: Space) -> Iterator[str]:
     protocol, entries = space.protocol, space.entries()
     kept = "maps and fingerprints" if protocol.keep_maps else "fingerprints only"
-    images = f"{protocol.images} images of {protocol.size} pixels ({protocol.probe})"
+    images = f"{count(protocol.images, 'image')} of {protocol.size} pixels ({protocol.probe})"
     yield from wrap(one_line(f"{describe_method(protocol.method, protocol.options)} on {images}; {kept}"))
     wide = max((len(one_line(e.name)) for e in entries), default=0)
     for entry in entries:
@@ -48,14 +49,14 @@ def listing(space: Space) -> Iterator[str]:
         yield from wrap(facts, f"  {one_line(entry.name):<{wide}}  ", " " * 6)
     whole = len(space.where())
     some = f"{len(entries)} of " if len(entries) < whole else ""
-    yield f"{some}{whole} model{'' if whole == 1 else 's'}"
+    yield f"{some}{count(whole, 'model')}"
 
 
 def probe_sets(sets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The sets of probe images, each with its images, the number of its models and what is kept of them."""
     wide = max((len(one["name"]) for one in sets), default=0)
     for one in sets:
-        of = f"{one['probe']['images']} images of {one['probe']['size']} pixels ({one['probe']['name']})"
+        of = f"{count(one['probe']['images'], 'image')} of {one['probe']['size']} pixels ({one['probe']['name']})"
         models = f"{one['models']} model{'' if one['models'] == 1 else 's'}, {one['detail']}"
         yield from wrap(one_line(f"{of}; {models}"), f"{one['name']:<{wide}}  ", " " * (wide + 2))
 
@@ -156,13 +157,14 @@ def sources_as_json(found: Affinity, count: int) -> dict[str, Any]:
 def duplicates(found: DuplicateGroups) -> Iterator[str]:
     """Each group with its pairs, the most similar first."""
     names = [one_line(name) for name in found.names]
-    for group in found.groups:
+    for place, group in enumerate(found.groups):
+        if place:
+            yield ""
         yield f"{len(group.members)} models that may be one network"
         wide = max(len(names[i]) for i in group.members)
         for pair in group.pairs:
             number = _format_number(pair.affinity, pair.standard_error)
             yield from wrap(f"{names[pair.first]:<{wide}}  {names[pair.second]:<{wide}} {number}", "  ", "    ")
-        yield ""
     if not found.groups:
         yield "none"
 
@@ -209,8 +211,8 @@ def verification(found: Verification) -> Iterator[str]:
         yield from wrap(one_line(f"{problem.kind}: {problem.text}"), rest="  ")
     if found.leftovers:
         yield from wrap(f"{len(found.leftovers)} left over from interrupted work, which `compact` removes")
-    count = len(found.problems)
-    yield f"{found.models} model{'' if found.models == 1 else 's'}; {'all as written' if found.clean else f'{count} differ'}"
+    state = "all as written" if found.clean else f"{len(found.problems):,} differ"
+    yield f"{count(found.models, 'model')}; {state}"
 
 
 def write_matrix(found: Affinity, output: str) -> None:

@@ -17,6 +17,7 @@ from onnxspace.inputs.rule_names import Rules, find_problem
 from onnxspace.inputs.targets import Target
 from onnxspace.similarity.fingerprints.file import Fingerprint, check_comparable, read_fingerprint
 from onnxspace.similarity.records import ModelRecord
+from onnxspace.storage.short_text import count
 
 #: The fingerprint of each `.fp` file, or the error that prevents its comparison.
 Prints = Mapping[Path, Fingerprint | OnnxspaceError]
@@ -186,7 +187,7 @@ def _remarks(one: Fingerprint, request: ProtocolRequest) -> tuple[str, ...]:
     way = [f"by {describe_method(one.method, one.options)}"] if request.leaves_method_open and other else []
     way += [f"in {precision}"] if followed and not (way and PRECISION in one.options) else []
     drawn = request.probes is None and (one.probe_name, one.images) != _USUAL
-    taken = [*way, f"on {one.images} images ({one.probe_name})"] if drawn else way
+    taken = [*way, f"on {count(one.images, 'image')} ({one.probe_name})"] if drawn else way
     return (f"models are explained {' '.join(taken)}, as {one.name} was.",) if taken else ()
 
 

@@ -32,7 +32,7 @@ from onnxspace.similarity.fingerprints.reduced import Reduced, decode, encode
 from onnxspace.storage.map_file import open_maps
 from onnxspace.storage.printable import make_printable
 from onnxspace.storage.regular_files import read_regular
-from onnxspace.storage.short_text import join_lines
+from onnxspace.storage.short_text import count, join_lines
 
 FORMAT = 2
 MOST_IMAGES = 1_000_000
@@ -71,7 +71,7 @@ class Fingerprint:
     pixels: PixelRecord | None = None
 
     def __repr__(self) -> str:
-        heading = f"Fingerprint of {self.name!r}: {self.method} on {self.images} images ({self.probe_name}), {self.numbers} numbers each"
+        heading = f"Fingerprint of {self.name!r}: {self.method} on {count(self.images, 'image')} ({self.probe_name}), {count(self.numbers, 'number')} each"
         kept = "features and outputs in little" if self.reduced is not None else "maps only"
         return join_lines(heading, [f"Encoder: {make_printable(self.encoder)}; {kept}"])
 

@@ -20,6 +20,7 @@ from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import Model
 from onnxspace.storage.atomic import write_array
+from onnxspace.storage.short_text import count_of
 from onnxspace.torchgraph.encoder_graph import EncoderGraph, convert
 
 
@@ -81,4 +82,4 @@ class ModelExplanation:
             self.advance(len(found.maps))
         self.warnings += [f"{name}: {remark}" for remark in engines.remarks(errors)]
         if zero:
-            self.warnings.append(f"{name}: {zero} of {count} maps by {method} are zero.")
+            self.warnings.append(f"{name}: by {method}, {count_of(zero, count, 'map')} zero.")

@@ -25,6 +25,7 @@ from onnxspace.model.model import Model
 from onnxspace.model.tensor_sizes import measure_tensors
 from onnxspace.model.trunk import Trunk
 from onnxspace.storage.atomic import write_array
+from onnxspace.storage.short_text import count
 from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.workflows.child.layer_choice import LayerChoice, choose_layers
 from onnxspace.workflows.child.layer_maps import explain_layers
@@ -55,7 +56,7 @@ class LayerExplanation:
         zero = [name for name, one in zip(names, maps, strict=True) if not one.any()]
         warnings = [*model.warnings, *notes, *(f"{model.name}: every map at {name} is zero." for name in zero)]
         assumed = [f"{model.name}: {'; '.join(model.assumed)}"] if model.assumed else []
-        remark = f"{model.name}: maps at {len(names)} layers, from the image to the output"
+        remark = f"{model.name}: maps at {count(len(names), 'layer')}, from the image to the output"
         return {
             "files": files, "layers": names, "captions": [captions] * len(files), "remarks": [remark], "assumed": assumed,
             "warnings": warnings,

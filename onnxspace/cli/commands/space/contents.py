@@ -46,9 +46,11 @@ from onnxspace.cli.options import (
     take_pixels,
     take_targets,
 )
+from onnxspace.cli.seeds import PROBE_SEED, seed_option
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
 from onnxspace.inputs.precision import KEPT_PRECISIONS
 from onnxspace.inputs.targets import take_one
+from onnxspace.storage.short_text import count
 
 if TYPE_CHECKING:
     from onnxspace.spaces.add_fingerprints import Additions
@@ -60,9 +62,7 @@ if TYPE_CHECKING:
 @click.option("--probe", metavar="DIR", help="Folder of photos to explain models on; without it, generated images.")
 @skip_broken_option
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the probe images."
-)
+@seed_option(PROBE_SEED)
 @click.option(
     "--method",
     type=Names(tuple(METHODS), "method"),
@@ -119,9 +119,7 @@ def create(place: str, probe: str | None, images: int | None, seed: int, quiet: 
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option("--probe", metavar="DIR", help="Folder of the probe photos, if the space does not contain them.")
 @skip_broken_option
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the choice of photos."
-)
+@seed_option("Number that the sample of the photos is drawn by")
 @label_options
 @json_option("add")
 def add(
@@ -196,15 +194,14 @@ def _describe_relabelling(changed: bool, stated: bool) -> str:
 
 
 def _describe_additions(found: Additions, *, stated: bool) -> Iterator[str]:
-    from onnxspace.cli.text.pixels import other_assumptions
+    from onnxspace.cli.text.pixels import assumptions
 
     yield from (f"warning: {warning}" for warning in found.warnings)
     yield from (f"{path} completes {name}, which lacked some of it" for path, name in found.completed)
     for path, name in found.there:
         yield f"{path} is already in the space, as {name}{_describe_relabelling(name in found.labelled, stated)}"
-    for model in found.models:
-        others = other_assumptions(model)
-        yield f"added {model.name}" + (f"; assumed: {'; '.join(others)}" if others else "")
+    yield from (f"added {model.name}" for model in found.models)
+    yield from assumptions(found.models)
 
 
 @space.command()
@@ -267,7 +264,7 @@ def export(
     opened = open_space(place, where, chosen)
     with progress_bar(enabled=not quiet) as bar:
         files = opened.export(output, names or None, bar, labels=not no_provenance)
-    print_note(f"{len(files)} fingerprint{'' if len(files) == 1 else 's'} in {output}", quiet=quiet)
+    print_note(f"{count(len(files), 'fingerprint')} in {output}", quiet=quiet)
 
 
 @space.command(name="list")

@@ -9,17 +9,26 @@ import click
 from onnxspace.cli.commands.space.group import open_space, place_argument, space, where_option
 from onnxspace.cli.console import print_note
 from onnxspace.cli.options import quiet_option
+from onnxspace.storage.short_text import count
 
 
-@space.command(
-    context_settings={
-        "ignore_unknown_options": True,
-        "help_option_names": ["--help"],
-    },  # a tag that is taken away begins with -
-    options_metavar="",
-)
+class _SignedWords(click.Command):
+    """A command among whose words are some that begin with one hyphen, and are no options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        words = [word for word in args[:end] if _is_taken_away(word)]
+        rest = [word for word in args[:end] if not _is_taken_away(word)]
+        return super().parse_args(ctx, [*rest, "--", *words, *args[end + 1 :]])
+
+
+def _is_taken_away(word: str) -> bool:
+    return len(word) > 1 and word[0] == "-" and word[1] != "-" and word != "-h"
+
+
+@space.command(cls=_SignedWords)
 @place_argument
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="NAME... [+TAG] [-TAG]...")
+@click.argument("words", nargs=-1, metavar="NAME... [+TAG] [-TAG]...")
 @where_option
 @click.option("--license", metavar="NAME", help="State the licence too.")
 @quiet_option
@@ -36,7 +45,7 @@ def tag(place: str, words: tuple[str, ...], where: tuple[str, ...], license: str
     add, remove = ([word[1:] for word in signed if word[0] == sign] for sign in "+-")
     chosen = names or opened.names
     changed = opened.tag(chosen, add, remove, license=license)
-    print_note(f"changed the labels of {changed} of {len(chosen)} model{'' if len(chosen) == 1 else 's'}", quiet=quiet)
+    print_note(f"changed the labels of {changed} of {count(len(chosen), 'model')}", quiet=quiet)
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:

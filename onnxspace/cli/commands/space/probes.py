@@ -19,6 +19,7 @@ from onnxspace.cli.commands.space.group import (
 from onnxspace.cli.console import print_lines, print_remarks
 from onnxspace.cli.names import Names
 from onnxspace.cli.options import probes_from, quiet_option, skip_broken_option
+from onnxspace.cli.seeds import PROBE_SEED, seed_option
 from onnxspace.errors import SpaceError
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ if TYPE_CHECKING:
 @click.option("--probe", metavar="DIR", help="Folder of photos of the new set; without it, generated images.")
 @skip_broken_option
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of its images [default: 64].")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of its images."
-)
+@seed_option(PROBE_SEED)
 @click.option(
     "--detail", type=Names(("maps", "images", "pictures"), "detail"),
     help="What is kept beside maps, as for `create` [default: pictures with --probe, else maps].",

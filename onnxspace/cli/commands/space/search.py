@@ -27,6 +27,7 @@ from onnxspace.cli.options import (
     take_compute,
     take_pixels,
 )
+from onnxspace.storage.short_text import count as number
 
 if TYPE_CHECKING:
     from onnxspace.similarity.affinity import Affinity
@@ -144,4 +145,4 @@ def index(place: str, chosen: str | None, by: Any, quiet: bool, as_json: bool) -
     if as_json:
         print_json("index", {"models": count})
     else:
-        click.echo(f"{count} model{'' if count == 1 else 's'} indexed")
+        click.echo(f"{number(count, 'model')} indexed")

@@ -13,6 +13,7 @@ from onnxspace.cli.commands.space.group import (
 )
 from onnxspace.cli.console import print_lines, progress_bar
 from onnxspace.cli.options import no_notes_option, quiet_option
+from onnxspace.storage.short_text import count as number
 
 DIFFERENT = 1
 
@@ -44,4 +45,4 @@ def verify(place: str, quiet: bool, as_json: bool) -> int:
 def compact(place: str) -> None:
     """Remove files that are no longer used."""
     count, size = open_space(place).compact()
-    click.echo(f"removed {count} file{'' if count == 1 else 's'}; {max(size, 0):,} bytes freed")
+    click.echo(f"removed {number(count, 'file')}; {max(size, 0):,} bytes freed")
