@@ -101,8 +101,16 @@ _KINDS = {"place": "int64"} | dict.fromkeys(
 
 
 @dataclass(frozen=True)
+class InputSizes:
+    """An input of a file: its name and its sizes, None where they are open."""
+
+    name: str
+    sizes: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
 class DiffModel:
-    """A model that was compared: what its file says, its nodes, its parameters, and the types of its weights by the number of layers."""
+    """A model that was compared: what its file says, its nodes, its parameters, the types of its weights by the number of layers, and its inputs."""
 
     name: str
     path: str
@@ -113,6 +121,7 @@ class DiffModel:
     computing: int
     parameters: int
     types: Mapping[str, int]
+    inputs: tuple[InputSizes, ...] = ()
 
 
 @dataclass(frozen=True)

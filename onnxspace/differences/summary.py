@@ -8,6 +8,7 @@ from onnxspace.differences.findings import Findings, format_percent, name_end
 from onnxspace.differences.fusion_words import describe_fusion
 from onnxspace.differences.node_words import (
     describe_export,
+    describe_inputs,
     describe_kinship,
     describe_layout,
     describe_nodes,
@@ -108,7 +109,7 @@ def describe_changes(found: Findings) -> tuple[Change, ...]:
     if found.old.sha256 == found.new.sha256:
         return ()
     sources: Sequence[Callable[[Findings], Iterator[Change]]] = (
-        describe_export, describe_opset, describe_outputs, describe_fusion, describe_layout, describe_weights_of, describe_nodes, describe_kinship,
+        describe_export, describe_opset, describe_inputs, describe_outputs, describe_fusion, describe_layout, describe_weights_of, describe_nodes, describe_kinship,
     )  # fmt: skip
     return tuple(change for source in sources for change in source(found))
 

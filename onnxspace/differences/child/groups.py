@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from onnx import NodeProto
@@ -52,7 +52,7 @@ class Grouping:
         replaced = equal and self._is_replaced(a, extras)
         operators = self._graphs[0].nodes[a].op_type, self._graphs[1].nodes[self.match.pairs[a]].op_type
         other_layer = status == "departs" and change is not None and operators[0] != operators[1]
-        if replaced or other_layer or (change is not None and change.kind in ("folded_wrongly", "factorised")):
+        if replaced or other_layer or (change is not None and change.kind in ("folded_wrongly", "factorised", "regrouped")):
             self._record(Group("replaced" if replaced else status, [*extras[0], a], [*extras[1], self.match.pairs[a]], a))
             return
         if all(extras):  # other nodes that compute something else
@@ -133,7 +133,7 @@ class Grouping:
         return "equal" if first is None or second is None or first.shape == second.shape else "relaid"
 
     def _add_rest(self, k: int, one: Described, status: str) -> None:
-        """Put nodes that are left into the replaced group that reads them, or into one of their own."""
+        """Put nodes that are left into the replaced group that reads them, constants into the group that alone does, or others into one of their own."""
         graph = self._graphs[k]
         for i in reversed(range(len(graph.nodes))):
             if i in self._places[k]:
@@ -145,9 +145,16 @@ class Grouping:
                 if r in self._places[k]
             ]
             host = next((group for group in readers if group.status == "replaced" and i not in one.side.core), None)
+            if host is None and i not in one.side.data and readers and _is_one_of(readers, status):
+                host = readers[0]
             if host is None:
                 own = ([i], []) if k == 0 else ([], [i])
                 self._record(Group(status, *own))
             else:
                 (host.old if k == 0 else host.new).insert(0, i)
                 self._places[k][i] = host
+
+
+def _is_one_of(readers: Sequence[Group], status: str) -> bool:
+    """Whether all readers are in one group, which was added or removed."""
+    return readers[0].status == status and all(group is readers[0] for group in readers)

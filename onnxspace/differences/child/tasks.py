@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from onnx import ValueInfoProto
+
 from onnxspace.differences.child.alignment import Described
 from onnxspace.differences.child.compare import Comparison, compare_sides
 from onnxspace.differences.child.graph_details import describe_details
@@ -19,9 +21,12 @@ from onnxspace.differences.child.signatures import Signature, measure_distance
 from onnxspace.differences.child.statistics import PairStatistics
 from onnxspace.differences.child.sweep import sweep
 from onnxspace.model.graph import Graph, domain_of
+from onnxspace.model.image_input import dims
 from onnxspace.storage.regular_files import map_array
 from onnxspace.workflows.requests import LocatedModel
 
+#: The most inputs, and axes of each, that are described.
+_MOST_INPUTS, _MOST_AXES = 16, 64
 Advance = Callable[[int], None]
 _TABLE = (
     "max_error", "relative_error", "cosine", "snr_db", "old_range", "new_range", "half_overflow", "half_underflow", "int8_saturated",
@@ -51,10 +56,20 @@ def _describe_model(opened: OpenedModel, side: Side, found: Comparison) -> dict[
     values = [layer for i, layer in described.layers.items() if side.graph.nodes[i].op_type not in ("Add", "Mul", "Sub", "Div")]
     return {
         "name": opened.located.name, "path": opened.located.path, "sha256": opened.sha256,
-        "producer": f"{proto.producer_name} {proto.producer_version}".strip(), "opset": opset, "nodes": len(side.graph.nodes),
+        "producer": _name_producer(proto.producer_name, proto.producer_version), "opset": opset, "nodes": len(side.graph.nodes),
         "computing": len(side.core), "parameters": sum(int(layer.rows.size + layer.bias.size) for layer in values),
-        "types": dict(Counter(layer.stored for layer in values)),
+        "types": dict(Counter(layer.stored for layer in values)), "inputs": [_describe_input(value) for value in side.graph.inputs[:_MOST_INPUTS]],
     }  # fmt: skip
+
+
+def _name_producer(name: str, version: str) -> str:
+    """The tool that wrote a file and its version, without fields of it that are empty, which some tools write as None."""
+    return " ".join(word for word in f"{name} {version}".split() if word not in ("None", "null"))
+
+
+def _describe_input(value: ValueInfoProto) -> list[Any]:
+    """The name of an input, and its sizes in the file, None for open ones."""
+    return [value.name, (dims(value) or [])[:_MOST_AXES]]
 
 
 def _describe_group(found: Comparison, group: Group) -> dict[str, Any]:
@@ -73,7 +88,7 @@ def _list_settings(match: Match, group: Group) -> list[list[str]]:
     if group.at is None or group.status != "departs":
         return []
     sides = (match.old.side.graph, group.at), (match.new.side.graph, match.pairs[group.at])
-    return [list(setting) for setting in list_settings(*sides)]
+    return [list(setting) for setting in list_settings(*sides, constants=group.at not in match.changes)]
 
 
 def _plain(change: Mapping[str, Any]) -> dict[str, Any]:
