@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from onnx import NodeProto
 
 from onnxspace.differences.child.alignment import Described
 from onnxspace.differences.child.judgement import Match
+from onnxspace.model.constant_weights import MOST_STEPS, evaluate
 from onnxspace.model.graph import Graph
 
 
@@ -41,6 +43,7 @@ class Grouping:
         outputs = (graph.outputs for graph in self._graphs)
         for first, second in zip(*outputs, strict=False):
             self._pair_chain(first, second)
+        self._pair_constants()
         self._add_rest(0, self.match.old, "removed")
         self._add_rest(1, self.match.new, "added")
         return sorted(self.groups, key=lambda group: (min(group.new, default=10**9), min(group.old, default=10**9)))
@@ -110,6 +113,21 @@ class Grouping:
             else:
                 self._record(Group("replaced", [a], [b]))
         return found
+
+    def _pair_constants(self) -> None:
+        """Pair constants that are left by their names, where they hold the same values."""
+        left = [dict(self._list_constants(k, one)) for k, one in enumerate((self.match.old, self.match.new))]
+        for key, a in left[0].items():
+            b = left[1].get(key)
+            values = [] if b is None else [evaluate(graph, key[1], MOST_STEPS) for graph in self._graphs]
+            if b is not None and values[0] is not None and values[1] is not None and np.array_equal(values[0], values[1]):
+                self._record(Group("equal", [a], [b]))
+
+    def _list_constants(self, k: int, one: Described) -> Iterator[tuple[tuple[str, str], int]]:
+        """Nodes in no group that compute constants, by operator and output."""
+        for i, node in enumerate(self._graphs[k].nodes):
+            if i not in self._places[k] and i not in one.side.data and len(node.output) == 1:
+                yield (node.op_type, node.output[0]), i
 
     def _list_chain(self, k: int, name: str) -> list[int]:
         """The nodes above a tensor that are in no group, from the last one that only moves values; for a constant its node."""
