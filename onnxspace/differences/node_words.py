@@ -205,10 +205,15 @@ def describe_kinship(found: Findings) -> Iterator[Change]:
     paired = sum(
         count_computing(group.new)
         for group in found.groups
-        if group.old and (group.status != "departs" or _kind(group) not in _UNRELATED)
+        if group.old and (group.status != "departs" or _kind(group) not in _UNRELATED or _has_counterpart(group))
     )
     if 4 * paired < found.new.computing:
         yield Change(
             "unrelated",
             f"The networks have little in common: {paired} of {found.new.computing} nodes that compute have a counterpart.",
         )
+
+
+def _has_counterpart(group: NodeGroup) -> bool:
+    """Whether a node has a partner of the same operator from which it departs by attributes or small constants alone."""
+    return bool(group.settings) and join_operators(group.old) == join_operators(group.new)

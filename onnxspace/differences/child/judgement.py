@@ -156,7 +156,7 @@ def _judge(match: Match, a: int, *, fed: bool) -> str:
     if match.is_permuted(a):
         return "permuted"
     if match.is_equal_locally(a):
-        return "downstream" if fed else _name_layout(match, a)
+        return "departs" if _jumps(match, a) else "downstream" if fed else _name_layout(match, a)
     if any(match.extras(a)) and match.is_same(a):
         return "downstream"
     if not match.is_same(a):
@@ -176,12 +176,21 @@ def _is_explained(match: Match, a: int, change: WeightChange) -> bool:
 
 
 def _jumps(match: Match, a: int) -> bool:
-    """Whether a node with other attributes adds an error that rounding does not explain."""
-    if match.precision != "single" or match.values[a].relative <= _JUMP or any(match.extras(a)) or match.is_same(a):
+    """Whether a node with other attributes or constants adds an error that rounding does not explain."""
+    found = match.values.get(a)
+    if match.precision != "single" or found is None or found.relative <= _JUMP or any(match.extras(a)) or match.is_same(a):
         return False
-    before = max((match.errors.get(match.old.side.roots[name], 0.0) for name in match.old.side.reads_of(a)), default=0.0)
     same_operator = match.old.side.graph.nodes[a].op_type == match.new.side.graph.nodes[match.pairs[a]].op_type
-    return same_operator and match.values[a].relative > 10 * max(before, _JUMP / 10)
+    return same_operator and _measure_jump(match, a) > _JUMP
+
+
+def _measure_jump(match: Match, a: int) -> float:
+    """What the node adds to old values; where that was not measured, its error if it is ten times that of what it reads."""
+    if (own := match.own.get(match.new.output_of(match.pairs[a]))) is not None:
+        return own
+    found = match.values[a].relative
+    before = max((match.errors.get(match.old.side.roots[name], 0.0) for name in match.old.side.reads_of(a)), default=0.0)
+    return found if found > 10 * max(before, _JUMP / 10) else 0.0
 
 
 def _name_layout(match: Match, a: int) -> str:
