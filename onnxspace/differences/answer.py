@@ -103,7 +103,7 @@ def _parse_output(given: Mapping[str, Any]) -> OutputRow:
     shapes: dict[str, Any] = {name: _shape(given[name]) for name in ("old_shape", "new_shape")}
     errors: dict[str, Any] = {name: _number(given[name]) for name in ("max_error", "relative_error")}
     shares: dict[str, Any] = {name: _number(given[name]) or 0.0 for name in ("old_bad", "new_bad")}
-    return OutputRow(**names, **errors, **shapes, **shares, permuted=bool(given["permuted"]))
+    return OutputRow(**names, **errors, **shapes, **shares, permuted=bool(given["permuted"]), step=_number(given["step"]))
 
 
 def _number(given: Any) -> float | None:

@@ -128,7 +128,8 @@ class DiffModel:
 class OutputRow:
     """An output of both files, None where one has it only.
 
-    Errors are None where shapes differ or values are not finite, of which `old_bad` and `new_bad` are the shares.
+    Errors are None where shapes differ or values are not finite, of which `old_bad` and `new_bad` are the shares. `step` is that between two
+    integers for which its values stand, the larger one of both files, None where neither has integers.
     """
 
     old: str | None
@@ -140,6 +141,7 @@ class OutputRow:
     new_shape: tuple[int, ...] = ()
     old_bad: float = 0.0
     new_bad: float = 0.0
+    step: float | None = None
 
 
 @dataclass(frozen=True)

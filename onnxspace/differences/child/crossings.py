@@ -117,6 +117,8 @@ def _depends(one: Described, first: int, second: int) -> bool:
 
 def _have_same_operators(old: Described, new: Described, mine: list[Branch], theirs: list[Branch]) -> bool:
     operators = [
-        [kind_of(one.side.graph.nodes[i].op_type) for i in branch.nodes] for one, own in ((old, mine), (new, theirs)) for branch in own
+        [kind_of(one.side.graph.nodes[i].op_type) for i in branch.nodes]
+        for one, own in ((old, mine), (new, theirs))
+        for branch in own
     ]
     return all(found == operators[0] for found in operators)

@@ -17,7 +17,9 @@ _LEAST_CUT = 3
 #: The least number of multiples, and the most of them between 0 and the largest weight.
 _LEAST_STEPS, _MOST_STEPS = 3, 2**15
 #: The least number of weights whose multiples are no accident.
-_LEAST_WEIGHTS = 16
+_LEAST_WEIGHTS = 8
+#: Into how many steps the smallest difference is divided, and the most rows that have a step each.
+_MOST_PARTS, _MOST_ROWS = 6, 8192
 #: The part of a step by which multiples may be off, and how far from them the old weights may be.
 _OFF, _HALF = 0.01, 0.51
 
@@ -32,23 +34,33 @@ def find_clipping(first: Array, second: Array) -> WeightChange | None:
 
 
 def find_grid(first: Array, second: Array) -> WeightChange | None:
-    """Weights that are the nearest multiples of a step, one for all, as the old ones are not."""
-    step = find_step(second)
-    if not step or float(np.abs(second - first).max(initial=0)) > _HALF * step or find_step(first) >= step / 2:
+    """Weights that are the nearest multiples of a step, one for all or one per row, as the old ones are not."""
+    if _is_nearest(first, second, step := find_step(second)):
+        return WeightChange("requantised", grid=step) if find_step(first) < step / 2 else None
+    if first.shape[1] < _LEAST_WEIGHTS or len(first) > _MOST_ROWS:
         return None
-    return WeightChange("requantised", grid=step)
+    rows = ((one, two) for one, two in zip(first, second, strict=True) if two.any())
+    fits = second.any() and all(_is_nearest(one, two, find_step(two)) for one, two in rows)
+    return WeightChange("requantised") if fits and not all(map(find_step, first)) else None
+
+
+def _is_nearest(first: Array, second: Array, step: float) -> bool:
+    """Whether weights were moved by half of a step at most."""
+    return bool(step) and float(np.abs(second - first).max(initial=0)) <= _HALF * step
 
 
 def find_step(values: Array) -> float:
-    """The step of which all values are multiples; 0 where there is none."""
+    """The step of which all values are multiples; 0 where there is none. The two nearest values may be a few steps apart."""
     levels = np.unique(np.abs(values))
     if values.size < _LEAST_WEIGHTS or len(levels) < _LEAST_STEPS or not levels[-1]:
         return 0.0
     gaps = np.diff(np.append(0, levels))
-    step = float(gaps[gaps > levels[-1] / _MOST_STEPS].min(initial=np.inf))
-    counts = levels / step
-    fits = np.isfinite(step) and bool((np.abs(counts - np.round(counts)) <= _OFF).all())
-    return float(levels[-1] / np.round(counts[-1])) if fits else 0.0
+    gap = float(gaps[gaps > levels[-1] / _MOST_STEPS].min(initial=np.inf))
+    for part in range(1, _MOST_PARTS + 1) if np.isfinite(gap) else ():
+        counts = levels / gap * part
+        if (np.abs(counts - np.round(counts)) <= _OFF).all():
+            return float(levels[-1] / np.round(counts[-1]))
+    return 0.0
 
 
 def find_levels(first: Array, second: Array) -> WeightChange | None:
