@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any
 
 from onnxspace.differences.fields import read_items, read_text, read_whole
-from onnxspace.differences.result import STATUSES, DiffModel, LayerRow, Node, NodeGroup, OutputRow
+from onnxspace.differences.result import STATUSES, DiffModel, InputSizes, LayerRow, Node, NodeGroup, OutputRow
 from onnxspace.storage.json_fields import is_sha256, is_text, require
 
 _MOST_TEXT, _MOST_ITEMS, _MOST_AXES = 2**16, 2**20, 64
@@ -18,7 +18,7 @@ _NUMBERS = ("max_error", "relative_error", "own_error", "cosine", "snr_db", "hal
 _WEIGHTS: dict[str, type | tuple[type, ...]] = {
     "kind": str, "difference": float, "types": list, "rounding": float, "pruned": float, "factor": list, "axis": str, "moved": int,
     "bias": float, "cause": str, "remaining": float, "shift": list, "levels": int, "rank": int, "outputs": list, "inputs": list, "kept": int,
-    "edited": int,
+    "edited": int, "exchanged": list, "reset": bool, "limits": list, "grid": float,
 }  # fmt: skip
 
 
@@ -28,7 +28,14 @@ def parse_model(given: Mapping[str, Any]) -> DiffModel:
     require(is_sha256(texts[2]), "sha256")
     counts = [read_whole(given[name]) for name in ("opset", "nodes", "computing", "parameters")]
     types = {_text(name): read_whole(count) for name, count in given["types"].items()}
-    return DiffModel(texts[0], texts[1], texts[2], texts[3], counts[0], counts[1], counts[2], counts[3], types)
+    inputs = tuple(map(_parse_input, _items(given["inputs"])))
+    return DiffModel(texts[0], texts[1], texts[2], texts[3], counts[0], counts[1], counts[2], counts[3], types, inputs)
+
+
+def _parse_input(given: Any) -> InputSizes:
+    name, sizes = _items(given)
+    require(len(_items(sizes)) <= _MOST_AXES, "inputs")
+    return InputSizes(_text(name), tuple(None if size is None else read_whole(size) for size in sizes))
 
 
 def parse_groups(given: Any) -> tuple[NodeGroup, ...]:
@@ -57,7 +64,10 @@ def _parse_node(given: Mapping[str, Any]) -> Node:
 
 def _parse_weights(given: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in given.items():
-        require(key in _WEIGHTS and isinstance(value, _WEIGHTS[key]) and not isinstance(value, bool), "weights")
+        require(
+            key in _WEIGHTS and isinstance(value, _WEIGHTS[key]) and isinstance(value, bool) == (_WEIGHTS[key] is bool),
+            "weights",
+        )
     require("kind" in given and all(_is_plain(value) for value in given.values()), "weights")
     return dict(given)
 
@@ -93,7 +103,7 @@ def _parse_output(given: Mapping[str, Any]) -> OutputRow:
     shapes: dict[str, Any] = {name: _shape(given[name]) for name in ("old_shape", "new_shape")}
     errors: dict[str, Any] = {name: _number(given[name]) for name in ("max_error", "relative_error")}
     shares: dict[str, Any] = {name: _number(given[name]) or 0.0 for name in ("old_bad", "new_bad")}
-    return OutputRow(**names, **errors, **shapes, **shares, permuted=bool(given["permuted"]))
+    return OutputRow(**names, **errors, **shapes, **shares, permuted=bool(given["permuted"]), step=_number(given["step"]))
 
 
 def _number(given: Any) -> float | None:

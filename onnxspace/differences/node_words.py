@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from onnxspace.differences.findings import Findings, name_end
 from onnxspace.differences.fusion_words import count_computing, join_operators, list_patterns, name_places, names_of
-from onnxspace.differences.result import MOST_NAME, Change, Node, NodeGroup
+from onnxspace.differences.result import MOST_NAME, Change, InputSizes, Node, NodeGroup
 from onnxspace.storage.printable import shorten
 
 _NAMED = 3
 #: What became of weights where nodes that depart have little more in common than their place.
-_UNRELATED = frozenset({"equal", "replaced", "resized", "unread"})
+_UNRELATED = frozenset({"equal", "replaced", "resized", "regrouped", "unread"})
 
 
 def describe_export(found: Findings) -> Iterator[Change]:
@@ -35,6 +35,25 @@ def describe_export(found: Findings) -> Iterator[Change]:
 def describe_opset(found: Findings) -> Iterator[Change]:
     if found.old.opset != found.new.opset:
         yield Change("opset", f"The operator set is {found.new.opset} (before: {found.old.opset}).")
+
+
+def describe_inputs(found: Findings) -> Iterator[Change]:
+    """Inputs at the same places that have other sizes in the files."""
+    if len(found.old.inputs) != len(found.new.inputs):
+        return
+    ours = [
+        (a, b) for a, b in zip(found.old.inputs, found.new.inputs, strict=True) if a.sizes and b.sizes and a.sizes != b.sizes
+    ]
+    if ours:
+        parts = [f"{shorten(b.name, MOST_NAME)} is {_write_sizes(b)} (before: {_write_sizes(a)})" for a, b in ours[:_NAMED]]
+        more = f", and {len(ours) - _NAMED} more" if len(ours) > _NAMED else ""
+        word = "input" if len(ours) == 1 else "inputs"
+        yield Change("input-size", f"The {word} {', '.join(parts)}{more}.")
+
+
+def _write_sizes(value: InputSizes) -> str:
+    """Sizes with crosses between them; those that are open are any."""
+    return "×".join("any" if size is None else str(size) for size in value.sizes)
 
 
 def describe_outputs(found: Findings) -> Iterator[Change]:
@@ -136,7 +155,7 @@ def _describe_moving(found: Findings) -> Iterator[Change]:
 def _describe_changed(found: Findings) -> Iterator[Change]:
     """Nodes without changed weights that compute something else."""
     plain = [
-        group for group in found.groups if group.status == "departs" and _kind(group) in ("equal", "requantised")
+        group for group in found.groups if group.status == "departs" and _kind(group) in ("equal", "requantised", "regrouped")
         and not _is_rounded_in_place(group)
     ]  # fmt: skip
     others = [group for group in plain if join_operators(group.old) != join_operators(group.new)]
@@ -186,10 +205,15 @@ def describe_kinship(found: Findings) -> Iterator[Change]:
     paired = sum(
         count_computing(group.new)
         for group in found.groups
-        if group.old and (group.status != "departs" or _kind(group) not in _UNRELATED)
+        if group.old and (group.status != "departs" or _kind(group) not in _UNRELATED or _has_counterpart(group))
     )
     if 4 * paired < found.new.computing:
         yield Change(
             "unrelated",
             f"The networks have little in common: {paired} of {found.new.computing} nodes that compute have a counterpart.",
         )
+
+
+def _has_counterpart(group: NodeGroup) -> bool:
+    """Whether a node has a partner of the same operator from which it departs by attributes or small constants alone."""
+    return bool(group.settings) and join_operators(group.old) == join_operators(group.new)

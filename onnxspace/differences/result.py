@@ -101,8 +101,16 @@ _KINDS = {"place": "int64"} | dict.fromkeys(
 
 
 @dataclass(frozen=True)
+class InputSizes:
+    """An input of a file: its name and its sizes, None where they are open."""
+
+    name: str
+    sizes: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
 class DiffModel:
-    """A model that was compared: what its file says, its nodes, its parameters, and the types of its weights by the number of layers."""
+    """A model that was compared: what its file says, its nodes, its parameters, the types of its weights by the number of layers, and its inputs."""
 
     name: str
     path: str
@@ -113,13 +121,15 @@ class DiffModel:
     computing: int
     parameters: int
     types: Mapping[str, int]
+    inputs: tuple[InputSizes, ...] = ()
 
 
 @dataclass(frozen=True)
 class OutputRow:
     """An output of both files, None where one has it only.
 
-    Errors are None where shapes differ or values are not finite, of which `old_bad` and `new_bad` are the shares.
+    Errors are None where shapes differ or values are not finite, of which `old_bad` and `new_bad` are the shares. `step` is that between two
+    integers for which its values stand, the larger one of both files, None where neither has integers.
     """
 
     old: str | None
@@ -131,6 +141,7 @@ class OutputRow:
     new_shape: tuple[int, ...] = ()
     old_bad: float = 0.0
     new_bad: float = 0.0
+    step: float | None = None
 
 
 @dataclass(frozen=True)

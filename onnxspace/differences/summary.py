@@ -8,6 +8,7 @@ from onnxspace.differences.findings import Findings, format_percent, name_end
 from onnxspace.differences.fusion_words import describe_fusion
 from onnxspace.differences.node_words import (
     describe_export,
+    describe_inputs,
     describe_kinship,
     describe_layout,
     describe_nodes,
@@ -20,6 +21,8 @@ from onnxspace.storage.printable import shorten
 
 #: Relative error of outputs up to which they are equal in single precision, and up to which any are.
 SAME, _EXACT = 1e-3, 1e-6
+#: Relative error of outputs in eight bits from which on it is explained, and the steps by which two roundings of one number differ at most.
+_LARGE, _A_STEP = 0.05, 1.02
 #: Weights that may differ although the network computes the same.
 _COMPENSATED = frozenset({"scaled", "permuted"})
 
@@ -47,7 +50,7 @@ def summarise(found: Findings, verdict: Verdict) -> str:
     if verdict == "rounding":
         return (
             f"The networks are the same but for rounding to {_name_precision(found)}: their outputs differ by "
-            f"{_format_error(found.error or 0.0)}."
+            f"{_format_error(found.error or 0.0)}{_explain_steps(found)}."
         )
     tail = _describe_outputs(found)
     if not found.departing:
@@ -63,6 +66,16 @@ def _describe_outputs(found: Findings) -> str:
     if found.error is None:
         return _describe_incomparable(found)
     return f"the outputs differ by {_format_error(found.error)}" if found.error else "the outputs are equal on these images"
+
+
+def _explain_steps(found: Findings) -> str:
+    """That no output differs by more than a step between two integers, where the difference is large."""
+    steps = [
+        row.step for row in found.outputs if row.step and row.max_error is not None and row.max_error <= _A_STEP * row.step
+    ]
+    if (found.error or 0.0) < _LARGE or len(steps) < len(found.outputs):
+        return ""
+    return f", no value by more than a step of {max(steps):.2g} between two integers"
 
 
 def _describe_small(error: float | None) -> str:
@@ -108,7 +121,7 @@ def describe_changes(found: Findings) -> tuple[Change, ...]:
     if found.old.sha256 == found.new.sha256:
         return ()
     sources: Sequence[Callable[[Findings], Iterator[Change]]] = (
-        describe_export, describe_opset, describe_outputs, describe_fusion, describe_layout, describe_weights_of, describe_nodes, describe_kinship,
+        describe_export, describe_opset, describe_inputs, describe_outputs, describe_fusion, describe_layout, describe_weights_of, describe_nodes, describe_kinship,
     )  # fmt: skip
     return tuple(change for source in sources for change in source(found))
 

@@ -9,13 +9,14 @@ from onnxspace.differences.findings import format_percent, format_percents
 from onnxspace.differences.layer_names import add_names, count_of, list_layers, name_layers, weights_of
 from onnxspace.differences.order_words import describe_orders
 from onnxspace.differences.result import Change, NodeGroup
+from onnxspace.differences.value_words import describe_clipped, describe_exchanged, describe_statistics
 from onnxspace.storage.short_text import count
 
 _PRECISIONS = {
     "float16": "half precision",
     "bfloat16": "bfloat16",
     "int8": "int8",
-    "uint8": "int8",
+    "uint8": "uint8",
     "float32": "single precision",
 }
 _SMALL = frozenset({"Add", "Mul", "Sub", "Div"})
@@ -76,13 +77,25 @@ def _describe_requantised(groups: Groups, layers: Groups) -> Iterator[Change]:
     if ours:
         text = f"Weights were rounded anew, with other scales, in {count_of(ours, layers)}{_describe_rounding(ours)}{add_names(ours, layers)}."
         yield Change("requantised", text, name_layers(ours))
-    ours = [group for group in groups if weights_of(group)["types"] == ["float32", "float32"]]
+    single = [group for group in groups if weights_of(group)["types"] == ["float32", "float32"]]
+    ours = [group for group in single if "grid" in weights_of(group)]
+    if ours:
+        text = f"Weights were rounded to multiples of {_list_steps(ours)} in {count_of(ours, layers)}{_describe_rounding(ours)}{add_names(ours, layers)}."
+        yield Change("requantised", text, name_layers(ours))
+    ours = [group for group in single if group not in ours]
     if ours:
         text = (
             f"Weights were rounded to a lower precision, and are stored in single precision as before, in {count_of(ours, layers)}"
             f"{_describe_rounding(ours)}{add_names(ours, layers)}."
         )
         yield Change("requantised", text, name_layers(ours))
+
+
+def _list_steps(groups: Groups) -> str:
+    """The steps of which weights are multiples, the smallest and the largest one."""
+    steps = [float(weights_of(group)["grid"]) for group in groups]
+    low, high = f"{min(steps):.3g}", f"{max(steps):.3g}"
+    return low if low == high else f"a step per layer, {low} to {high},"
 
 
 def _describe_pruned(groups: Groups, layers: Groups) -> Iterator[Change]:
@@ -227,5 +240,5 @@ _SENTENCES: Mapping[str, Describe] = {
     "requantised": _describe_requantised, "pruned": _describe_pruned, "clustered": _describe_clustered, "trained": _describe_trained,
     "transposed": _describe_transposed, "edited": _describe_edited, "unread": _describe_unread, "adapted": _describe_adapted, "factorised": _describe_factorised, "shifted": _describe_shifted, "bias": _describe_bias,
     "scaled": _describe_scaled, "folded_wrongly": _describe_folded, "swapped": _describe_swapped, "replaced": _describe_replaced,
-    "resized": _describe_resized,
+    "resized": _describe_resized, "clipped": describe_clipped, "exchanged": describe_exchanged, "statistics": describe_statistics,
 }  # fmt: skip

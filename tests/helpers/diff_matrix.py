@@ -17,7 +17,7 @@ Make = Callable[[Path], tuple[ModelProto, ModelProto]]
 #: Kinds of changes that are true of a file as well as of what was done to it.
 FORMS = frozenset({
     "re-export", "opset", "same-graph", "folded", "fused", "split", "replaced", "layout", "shape", "moving-nodes-added",
-    "moving-nodes-removed",
+    "moving-nodes-removed", "input-size",
 })  # fmt: skip
 
 

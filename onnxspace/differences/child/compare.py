@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from threadpoolctl import threadpool_limits
 
 from onnxspace.differences.child.alignment import ALIKE, Described, align
+from onnxspace.differences.child.crossings import uncross
 from onnxspace.differences.child.extension import extend_layers
 from onnxspace.differences.child.groups import Group, Grouping
 from onnxspace.differences.child.judgement import Match, is_justified, judge_pairs, list_doubtful, list_undone
@@ -109,7 +110,7 @@ def _align_in_rounds(
 
 
 def _align_once(old: Described, new: Described, banned: frozenset[tuple[int, int]]) -> dict[int, int]:
-    found = adopt_norms(old, new, extend_layers(old, new, pair_neighbours(old, new, align(old, new))))
+    found = adopt_norms(old, new, extend_layers(old, new, pair_neighbours(old, new, uncross(old, new, align(old, new)))))
     return {a: b for a, b in found.items() if (a, b) not in banned or _have_one_value(old, new, a, b)}
 
 

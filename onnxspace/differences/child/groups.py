@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from onnx import NodeProto
 
 from onnxspace.differences.child.alignment import Described
 from onnxspace.differences.child.judgement import Match
+from onnxspace.model.constant_weights import MOST_STEPS, evaluate
 from onnxspace.model.graph import Graph
 
 
@@ -41,6 +43,7 @@ class Grouping:
         outputs = (graph.outputs for graph in self._graphs)
         for first, second in zip(*outputs, strict=False):
             self._pair_chain(first, second)
+        self._pair_constants()
         self._add_rest(0, self.match.old, "removed")
         self._add_rest(1, self.match.new, "added")
         return sorted(self.groups, key=lambda group: (min(group.new, default=10**9), min(group.old, default=10**9)))
@@ -52,7 +55,7 @@ class Grouping:
         replaced = equal and self._is_replaced(a, extras)
         operators = self._graphs[0].nodes[a].op_type, self._graphs[1].nodes[self.match.pairs[a]].op_type
         other_layer = status == "departs" and change is not None and operators[0] != operators[1]
-        if replaced or other_layer or (change is not None and change.kind in ("folded_wrongly", "factorised")):
+        if replaced or other_layer or (change is not None and change.kind in ("folded_wrongly", "factorised", "regrouped")):
             self._record(Group("replaced" if replaced else status, [*extras[0], a], [*extras[1], self.match.pairs[a]], a))
             return
         if all(extras):  # other nodes that compute something else
@@ -111,6 +114,21 @@ class Grouping:
                 self._record(Group("replaced", [a], [b]))
         return found
 
+    def _pair_constants(self) -> None:
+        """Pair constants that are left by their names, where they hold the same values."""
+        left = [dict(self._list_constants(k, one)) for k, one in enumerate((self.match.old, self.match.new))]
+        for key, a in left[0].items():
+            b = left[1].get(key)
+            values = [] if b is None else [evaluate(graph, key[1], MOST_STEPS) for graph in self._graphs]
+            if b is not None and values[0] is not None and values[1] is not None and np.array_equal(values[0], values[1]):
+                self._record(Group("equal", [a], [b]))
+
+    def _list_constants(self, k: int, one: Described) -> Iterator[tuple[tuple[str, str], int]]:
+        """Nodes in no group that compute constants, by operator and output."""
+        for i, node in enumerate(self._graphs[k].nodes):
+            if i not in self._places[k] and i not in one.side.data and len(node.output) == 1:
+                yield (node.op_type, node.output[0]), i
+
     def _list_chain(self, k: int, name: str) -> list[int]:
         """The nodes above a tensor that are in no group, from the last one that only moves values; for a constant its node."""
         graph, one, found = self._graphs[k], (self.match.old, self.match.new)[k], list[int]()
@@ -133,7 +151,7 @@ class Grouping:
         return "equal" if first is None or second is None or first.shape == second.shape else "relaid"
 
     def _add_rest(self, k: int, one: Described, status: str) -> None:
-        """Put nodes that are left into the replaced group that reads them, or into one of their own."""
+        """Put nodes that are left into the replaced group that reads them, constants into the group that alone does, or others into one of their own."""
         graph = self._graphs[k]
         for i in reversed(range(len(graph.nodes))):
             if i in self._places[k]:
@@ -145,9 +163,16 @@ class Grouping:
                 if r in self._places[k]
             ]
             host = next((group for group in readers if group.status == "replaced" and i not in one.side.core), None)
+            if host is None and i not in one.side.data and readers and _is_one_of(readers, status):
+                host = readers[0]
             if host is None:
                 own = ([i], []) if k == 0 else ([], [i])
                 self._record(Group(status, *own))
             else:
                 (host.old if k == 0 else host.new).insert(0, i)
                 self._places[k][i] = host
+
+
+def _is_one_of(readers: Sequence[Group], status: str) -> bool:
+    """Whether all readers are in one group, which was added or removed."""
+    return readers[0].status == status and all(group is readers[0] for group in readers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,7 +10,7 @@ from onnxspace.differences.child.alignment import ALIKE, Described
 from onnxspace.differences.child.definitions import is_defined_alike
 from onnxspace.differences.child.extension import list_readers
 from onnxspace.differences.child.quantised import Scale, find_scales
-from onnxspace.differences.child.rounding_bounds import MOST, bound_rounding
+from onnxspace.differences.child.rounding_bounds import MOST, bound_rounding, share_step
 from onnxspace.differences.child.signatures import Signature, measure_distance
 from onnxspace.differences.child.statistics import PairStatistics
 from onnxspace.differences.child.weight_records import WeightChange
@@ -18,7 +18,7 @@ from onnxspace.differences.child.weight_records import WeightChange
 #: Kinds of weights that make a node another one, and those that may leave what the network computes as it is.
 CHANGING = frozenset({
     "trained", "pruned", "replaced", "resized", "bias", "unread", "folded_wrongly", "permuted_trained", "shifted", "clustered", "adapted",
-    "swapped", "factorised", "edited", "transposed",
+    "swapped", "factorised", "edited", "transposed", "regrouped", "clipped", "exchanged", "statistics",
 })  # fmt: skip
 #: Relative errors up to which values are equal, by the precision of the networks.
 LIMITS = {"single": 1e-3, "half": 2e-2, "int8": 0.2}
@@ -72,7 +72,7 @@ class Match:
 
     def has_equal_values(self, a: int) -> bool:
         found = self.values.get(a)
-        return found is not None and not found.bad and found.relative <= self.limit and self.is_rounding(a)
+        return found is not None and not found.bad and found.relative <= self.limit + self.own_step(a) and self.is_rounding(a)
 
     def is_rounding(self, a: int) -> bool:
         """Whether eight bits explain what the new node adds to old values; True in other precisions, and where that is not known."""
@@ -84,13 +84,25 @@ class Match:
 
     def bound(self, a: int) -> float:
         """The relative error that rounding to eight bits explains."""
-        first, nodes = self.old.signature_of(a), sorted([*self.extras(a)[1], self.pairs[a]])
-        return MOST if first is None else bound_rounding(first, self.new, nodes, self.scales)
+        first = self.old.signature_of(a)
+        bounds = [MOST if first is None else bound_rounding(first, one, nodes, scales) for one, nodes, scales in self._both(a)]
+        return max(bounds) + self.own_step(a)
+
+    def own_step(self, a: int) -> float:
+        """Half of the step between two integers that either node computes, relative to their numbers, in eight bits; elsewhere 0."""
+        first = self.old.signature_of(a) if self.precision == "int8" else None
+        return 0.0 if first is None else max(share_step(first, one, nodes, scales) for one, nodes, scales in self._both(a))
+
+    def _both(self, a: int) -> Iterator[tuple[Described, list[int], Mapping[str, Scale]]]:
+        """For either network, the nodes of a pair and the scales of integers."""
+        places = a, self.pairs[a]
+        for k, one in enumerate((self.old, self.new)):
+            yield one, sorted([*self.extras(a)[k], places[k]]), self.scales[k]
 
     @cached_property
-    def scales(self) -> Mapping[str, Scale]:
-        """The scales of integers of the new network."""
-        return find_scales(self.new.side.graph)
+    def scales(self) -> tuple[Mapping[str, Scale], Mapping[str, Scale]]:
+        """The scales of integers of both networks."""
+        return find_scales(self.old.side.graph), find_scales(self.new.side.graph)
 
     def is_permuted(self, a: int) -> bool:
         """Whether both hold the same values at other places."""
@@ -114,7 +126,7 @@ class Match:
 def judge_pairs(match: Match) -> dict[int, str]:
     """The status of each pair by its old node: `equal`, `relaid`, `permuted`, `departs` or `downstream`."""
     found: dict[int, str] = {}
-    tainted = set[str]()
+    tainted = _list_resized_inputs(match)
     backwards = {b: a for a, b in match.pairs.items()}
     roots = match.new.side.roots
     for b in match.new.side.core:
@@ -128,6 +140,13 @@ def judge_pairs(match: Match) -> dict[int, str]:
     return found
 
 
+def _list_resized_inputs(match: Match) -> set[str]:
+    """The inputs of the new network that have another number of values than those of the old one at their places."""
+    pairs = zip(match.old.side.graph.inputs, match.new.side.graph.inputs, strict=False)
+    sizes = [(b.name, match.old.signatures.get(a.name), match.new.signatures.get(b.name)) for a, b in pairs]
+    return {name for name, one, two in sizes if one is not None and two is not None and one.size != two.size}
+
+
 def _judge(match: Match, a: int, *, fed: bool) -> str:
     change = match.changes.get(a)
     if change is not None and change.kind in CHANGING and not _is_explained(match, a, change):
@@ -137,7 +156,7 @@ def _judge(match: Match, a: int, *, fed: bool) -> str:
     if match.is_permuted(a):
         return "permuted"
     if match.is_equal_locally(a):
-        return "downstream" if fed else _name_layout(match, a)
+        return "departs" if _jumps(match, a) else "downstream" if fed else _name_layout(match, a)
     if any(match.extras(a)) and match.is_same(a):
         return "downstream"
     if not match.is_same(a):
@@ -157,12 +176,21 @@ def _is_explained(match: Match, a: int, change: WeightChange) -> bool:
 
 
 def _jumps(match: Match, a: int) -> bool:
-    """Whether a node with other attributes adds an error that rounding does not explain."""
-    if match.precision != "single" or match.values[a].relative <= _JUMP or any(match.extras(a)) or match.is_same(a):
+    """Whether a node with other attributes or constants adds an error that rounding does not explain."""
+    found = match.values.get(a)
+    if match.precision != "single" or found is None or found.relative <= _JUMP or any(match.extras(a)) or match.is_same(a):
         return False
-    before = max((match.errors.get(match.old.side.roots[name], 0.0) for name in match.old.side.reads_of(a)), default=0.0)
     same_operator = match.old.side.graph.nodes[a].op_type == match.new.side.graph.nodes[match.pairs[a]].op_type
-    return same_operator and match.values[a].relative > 10 * max(before, _JUMP / 10)
+    return same_operator and _measure_jump(match, a) > _JUMP
+
+
+def _measure_jump(match: Match, a: int) -> float:
+    """What the node adds to old values; where that was not measured, its error if it is ten times that of what it reads."""
+    if (own := match.own.get(match.new.output_of(match.pairs[a]))) is not None:
+        return own
+    found = match.values[a].relative
+    before = max((match.errors.get(match.old.side.roots[name], 0.0) for name in match.old.side.reads_of(a)), default=0.0)
+    return found if found > 10 * max(before, _JUMP / 10) else 0.0
 
 
 def _name_layout(match: Match, a: int) -> str:

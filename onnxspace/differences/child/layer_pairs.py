@@ -15,6 +15,8 @@ from onnxspace.differences.child.weight_records import WeightChange
 
 Absorbed = tuple[Mapping[int, list[int]], Mapping[int, list[int]]]
 _NORM = "BatchNormalization"
+#: Layers whose weights are matrices.
+_WEIGHTED = frozenset({"Conv", "ConvTranspose", "MatMul"})
 #: Kinds of weights that are the old ones, up to rounding.
 _ROUNDED = ("equal", "requantised")
 
@@ -46,6 +48,8 @@ def _compare(old: Described, new: Described, pair: tuple[int, int], absorbed: Ab
     first, second = _find_partners(old, mine, new, theirs)
     if first is None or second is None:
         return None
+    if _are_regrouped(old, new, (mine, theirs), (first, second), pair):
+        return WeightChange("regrouped", types=(old.layers[first].stored, new.layers[second].stored))
     norms = [_find_norm(one, nodes, at) for one, nodes, at in ((old, mine, first), (new, theirs, second))]
     if (norms[0] is None) == (norms[1] is None):
         return compare_weights(old.layers[first], new.layers[second])
@@ -53,6 +57,20 @@ def _compare(old: Described, new: Described, pair: tuple[int, int], absorbed: Ab
         change = compare_weights(old.layers[first], _fold(new, norms[1], new.layers[second]))
         return replace(change, kind="unfolded") if change.kind in _ROUNDED else change
     return _compare_folded(old, norms[0], old.layers[first], new.layers[second])
+
+
+def _are_regrouped(
+    old: Described, new: Described, nodes: tuple[list[int], list[int]], layers: tuple[int, int], pair: tuple[int, int]
+) -> bool:
+    """Whether either network has several layers where the other has one, or another node stands for a layer, and weights have other sizes."""
+    if old.layers[layers[0]].rows.shape == new.layers[layers[1]].rows.shape:
+        return False
+    counts = [sum(_is_weighted(one, i) for i in own) for one, own in zip((old, new), nodes, strict=True)]
+    return counts[0] != counts[1] or layers != pair
+
+
+def _is_weighted(one: Described, index: int) -> bool:
+    return index in one.layers and kind_of(one.side.graph.nodes[index].op_type) in _WEIGHTED
 
 
 def _compare_folded(old: Described, norm: int, before: LayerWeights, after: LayerWeights) -> WeightChange:

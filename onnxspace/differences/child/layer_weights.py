@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
+from onnxspace.differences.child.recurrent_weights import RECURRENT, read_recurrent
 from onnxspace.model.constant_weights import MOST_STEPS, evaluate
 from onnxspace.model.graph import PARAMETRIC, Graph
 
@@ -28,6 +29,8 @@ _FOREIGN = frozenset({"bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5
 _SIDEWAYS = frozenset(
     {"MatMul", "FusedMatMul", "QLinearMatMul", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"}
 )
+#: Numbers of an element-wise operator's constant up to which they are a setting, such as the means of colours, and no weights.
+_FEW = 4
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class LayerWeights:
     """The weights of a layer: `rows` [channels, weights per channel] and `bias` [channels] or empty, as numbers.
 
     `stored` is the type in the file, `step` the largest step between two numbers of it (0 for floating-point numbers), `names` are those of the stored tensors.
-    `across` says that channels are the columns of `rows`, as of a normalisation.
+    `across` says that channels are the columns of `rows`, as of a normalisation, whose rows are the parameters of `parts`.
     """
 
     rows: Array
@@ -44,6 +47,7 @@ class LayerWeights:
     step: float
     names: tuple[str, ...]
     across: bool = False
+    parts: tuple[str, ...] = ()
 
     @cached_property
     def is_uniform(self) -> bool:
@@ -68,6 +72,8 @@ def _read_layer(graph: Graph, node: NodeProto) -> LayerWeights | None:
         return _read_norm(graph, node)
     if node.op_type in ("Add", "Mul", "Sub", "Div"):
         return _read_factor(graph, node)
+    if node.op_type in RECURRENT:
+        return _read_gates(graph, node)
     places = (PARAMETRIC[node.op_type], 0) if node.op_type in PARAMETRIC and len(node.input) > 1 else ()
     place = next((at for at in places if at < len(node.input) and node.input[at] in graph.constants), None)
     stored = None if place is None else _widen(evaluate(graph, node.input[place], MOST_STEPS))
@@ -111,14 +117,21 @@ def _read_norm(graph: Graph, node: NodeProto) -> LayerWeights | None:
     flat = np.zeros(0) if bias is None else bias.reshape(-1)
     names = tuple(node.input[at] for at in places if at < len(node.input))
     stored = _describe_type(graph, _find_stored(graph, node.input[first]), rows[0], 0.0)
-    return LayerWeights(np.stack(rows), flat, *stored, names, across=True)
+    parts = ("scale", "mean", "variance")[: len(rows)]
+    return LayerWeights(np.stack(rows), flat, *stored, names, across=True, parts=parts)
+
+
+def _read_gates(graph: Graph, node: NodeProto) -> LayerWeights | None:
+    """The weights of a recurrent node, a row per gate and unit."""
+    found = read_recurrent(graph, node)
+    return None if found is None else LayerWeights(*found, str(found[0].dtype), 0.0, (node.input[1],))
 
 
 def _read_factor(graph: Graph, node: NodeProto) -> LayerWeights | None:
     """The constant that an element-wise operator adds or multiplies, where it holds several numbers."""
     name = next((name for name in node.input if name in graph.constants), None)
     stored = None if name is None else evaluate(graph, name, MOST_STEPS)
-    if name is None or stored is None or stored.size < 2 or stored.dtype.kind != "f":
+    if name is None or stored is None or stored.size <= _FEW or stored.dtype.kind != "f":
         return None
     held = _find_stored(graph, name)
     return LayerWeights(stored.reshape(1, -1), np.zeros(0), *_describe_type(graph, held, stored, 0.0), (held,), across=True)

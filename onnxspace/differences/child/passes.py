@@ -22,6 +22,8 @@ Array = NDArray[Any]
 Advance = Callable[[int], None]
 #: Distance from which on an operator that only moves values counts as one that computes.
 _CLIPPED = 0.1
+#: The part of a step by which rounding moves a value at most.
+_ROUNDED = 0.51
 
 
 @dataclass(frozen=True)
@@ -178,13 +180,19 @@ def _fit(value: Array, target: Signature, scale: Scale | None) -> Array:
 def promote_movers(side: Side, signatures: Mapping[str, Signature]) -> Side:
     """The side with those nodes among the ones that compute something that only move values elsewhere, such as a clipping quantisation."""
     nodes = side.graph.nodes
-    moving = (i for i in side.data if side.is_mover(i) and nodes[i].op_type not in ("Cast", "Identity"))
-    computing = {i for i in moving if _changes(signatures.get(nodes[i].input[0]), signatures.get(nodes[i].output[0]))}
+    scales = find_scales(side.graph)
+    moving = [i for i in side.data if side.is_mover(i) and nodes[i].op_type not in ("Cast", "Identity")]
+    ends = {i: (signatures.get(nodes[i].input[0]), signatures.get(nodes[i].output[0])) for i in moving}
+    computing = {i for i in moving if _changes(*ends[i], scales.get(nodes[i].output[0]))}
     return read_side(side.network, side.path, side.feeds, computing) if computing else side
 
 
-def _changes(before: Signature | None, after: Signature | None) -> bool:
-    return before is not None and after is not None and not before.bad and measure_distance(before, after) > _CLIPPED
+def _changes(before: Signature | None, after: Signature | None, scale: Scale | None) -> bool:
+    """Whether a node that moves values changes them, by more than rounding to integers can."""
+    if before is None or after is None or before.bad or measure_distance(before, after) <= _CLIPPED:
+        return False
+    furthest = float(np.abs(before.quantiles - after.quantiles).max()) if before.size == after.size else np.inf
+    return scale is None or furthest > _ROUNDED * scale.step
 
 
 def _find_captured(side: Side) -> set[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
+from onnxspace.differences.child.sides import Side
 from onnxspace.model.constant_weights import MOST_STEPS, evaluate
 from onnxspace.model.graph import Graph
 
@@ -64,3 +65,12 @@ def _scale_of(graph: Graph, node: NodeProto, before: Mapping[str, Scale]) -> Sca
     if step is None or step.size != 1 or not float(step.reshape(-1)[0]):
         return None
     return Scale(float(step.reshape(-1)[0]), 0.0 if zero is None or zero.size != 1 else float(zero.reshape(-1)[0]))
+
+
+def find_output_step(side: Side, name: str, scales: Mapping[str, Scale]) -> float:
+    """The step between two numbers of a tensor that are moved from integers; 0 where they are not."""
+    for _ in range(MOST_STEPS):
+        if name in scales or name not in side.graph.producer or not side.is_mover(side.graph.producer[name]):
+            break
+        name = side.graph.nodes[side.graph.producer[name]].input[0]
+    return scales[name].step if name in scales else 0.0

@@ -37,6 +37,11 @@ def bound_rounding(old: Signature, new: Described, nodes: list[int], scales: Map
     return _limit(_LAYERS * sqrt((_add_layer(layer, steps) + _find_step(new, nodes, scales) ** 2) / 12) / length)
 
 
+def share_step(old: Signature, one: Described, nodes: list[int], scales: Mapping[str, Scale]) -> float:
+    """Half of the step between two outputs of the last of `nodes`, relative to the values of `old`: rounding moves none of them further."""
+    return 0.51 * _find_step(one, nodes, scales) / max(float(np.mean(old.lengths)), 1e-30)
+
+
 def _limit(bound: float) -> float:
     return min(MOST, max(_LEAST, bound))
 

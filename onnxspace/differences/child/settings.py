@@ -17,8 +17,8 @@ _MOST_NUMBERS, _MOST_SETTINGS = 8, 6
 Setting = tuple[str, str, str]
 
 
-def list_settings(old: tuple[Graph, int], new: tuple[Graph, int]) -> list[Setting]:
-    """The names of what differs, each with its old and its new value; none for nodes of other operators."""
+def list_settings(old: tuple[Graph, int], new: tuple[Graph, int], *, constants: bool = True) -> list[Setting]:
+    """The names of what differs, each with its old and its new value; none for nodes of other operators. Without `constants`, attributes only."""
     first, second = (graph.nodes[index] for graph, index in (old, new))
     if first.op_type != second.op_type or domain_of(first) != domain_of(second):
         return []
@@ -26,7 +26,8 @@ def list_settings(old: tuple[Graph, int], new: tuple[Graph, int]) -> list[Settin
     names = sorted(one.keys() | two.keys())
     both = [(name, one.get(name, _fill(name, two)), two.get(name, _fill(name, one))) for name in names]
     found = [(name, _write(before), _write(after)) for name, before, after in both if before != after]
-    return [*found, *_compare_constants(old[0], first, new[0], second)][:_MOST_SETTINGS]
+    others = _compare_constants(old[0], first, new[0], second) if constants else ()
+    return [*found, *others][:_MOST_SETTINGS]
 
 
 def _fill(name: str, other: Mapping[str, Any]) -> Any:

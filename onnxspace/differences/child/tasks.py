@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from onnxspace.differences.child.alignment import Described
+from onnx import ValueInfoProto
+
 from onnxspace.differences.child.compare import Comparison, compare_sides
 from onnxspace.differences.child.graph_details import describe_details
 from onnxspace.differences.child.groups import Group
 from onnxspace.differences.child.judgement import Match
 from onnxspace.differences.child.open_pair import OpenedModel, make_sides, open_located
-from onnxspace.differences.child.passes import TensorPair
+from onnxspace.differences.child.output_rows import describe_outputs
 from onnxspace.differences.child.settings import list_settings
 from onnxspace.differences.child.sides import Side
-from onnxspace.differences.child.signatures import Signature, measure_distance
-from onnxspace.differences.child.statistics import PairStatistics
 from onnxspace.differences.child.sweep import sweep
 from onnxspace.model.graph import Graph, domain_of
+from onnxspace.model.image_input import dims
 from onnxspace.storage.regular_files import map_array
 from onnxspace.workflows.requests import LocatedModel
 
+#: The most inputs, and axes of each, that are described.
+_MOST_INPUTS, _MOST_AXES = 16, 64
 Advance = Callable[[int], None]
 _TABLE = (
     "max_error", "relative_error", "cosine", "snr_db", "old_range", "new_range", "half_overflow", "half_underflow", "int8_saturated",
@@ -39,7 +41,7 @@ def _diff(request: Mapping[str, Any], advance: Advance) -> Mapping[str, Any]:
         "old": _describe_model(opened[0], old, found), "new": _describe_model(opened[1], new, found),
         "precision": found.match.precision, "groups": [_describe_group(found, group) for group in found.groups],
         "layers": [_describe_layer(found, group) for group in found.groups if group.at is not None],
-        "outputs": _describe_outputs(found), "details": describe_details(found), "random": opened[0].model is None or opened[1].model is None,
+        "outputs": describe_outputs(found), "details": describe_details(found), "random": opened[0].model is None or opened[1].model is None,
         "warnings": [text for one in opened if one.model is not None for text in one.model.warnings],
     }  # fmt: skip
 
@@ -51,10 +53,20 @@ def _describe_model(opened: OpenedModel, side: Side, found: Comparison) -> dict[
     values = [layer for i, layer in described.layers.items() if side.graph.nodes[i].op_type not in ("Add", "Mul", "Sub", "Div")]
     return {
         "name": opened.located.name, "path": opened.located.path, "sha256": opened.sha256,
-        "producer": f"{proto.producer_name} {proto.producer_version}".strip(), "opset": opset, "nodes": len(side.graph.nodes),
+        "producer": _name_producer(proto.producer_name, proto.producer_version), "opset": opset, "nodes": len(side.graph.nodes),
         "computing": len(side.core), "parameters": sum(int(layer.rows.size + layer.bias.size) for layer in values),
-        "types": dict(Counter(layer.stored for layer in values)),
+        "types": dict(Counter(layer.stored for layer in values)), "inputs": [_describe_input(value) for value in side.graph.inputs[:_MOST_INPUTS]],
     }  # fmt: skip
+
+
+def _name_producer(name: str, version: str) -> str:
+    """The tool that wrote a file and its version, without fields of it that are empty, which some tools write as None."""
+    return " ".join(word for word in f"{name} {version}".split() if word not in ("None", "null"))
+
+
+def _describe_input(value: ValueInfoProto) -> list[Any]:
+    """The name of an input, and its sizes in the file, None for open ones."""
+    return [value.name, (dims(value) or [])[:_MOST_AXES]]
 
 
 def _describe_group(found: Comparison, group: Group) -> dict[str, Any]:
@@ -73,7 +85,7 @@ def _list_settings(match: Match, group: Group) -> list[list[str]]:
     if group.at is None or group.status != "departs":
         return []
     sides = (match.old.side.graph, group.at), (match.new.side.graph, match.pairs[group.at])
-    return [list(setting) for setting in list_settings(*sides)]
+    return [list(setting) for setting in list_settings(*sides, constants=group.at not in match.changes)]
 
 
 def _plain(change: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,41 +155,6 @@ def _describe_layer(found: Comparison, group: Group) -> dict[str, Any]:
         "old_type": first.dtype if first else "", "new_type": second.dtype if second else "",
         "own_error": _measure_own(found, group), **numbers,
     }  # fmt: skip
-
-
-def _describe_outputs(found: Comparison) -> list[dict[str, Any]]:
-    match = found.match
-    names = match.old.side.graph.outputs, match.new.side.graph.outputs
-    rows = [_describe_output(found, pair, values) for pair, values in found.outputs]
-    rows += [_describe_end(name, None, (first, None)) for name, first in _iterate_rest(match.old, names[0][len(names[1]) :])]
-    return rows + [_describe_end(None, name, (None, one)) for name, one in _iterate_rest(match.new, names[1][len(names[0]) :])]
-
-
-def _iterate_rest(one: Described, names: Sequence[str]) -> Iterator[tuple[str, Signature | None]]:
-    """Outputs that the other file lacks."""
-    return ((name, one.signatures.get(name)) for name in names)
-
-
-def _describe_end(old: str | None, new: str | None, signatures: tuple[Signature | None, Signature | None]) -> dict[str, Any]:
-    """An output of one file or both, without its errors."""
-    facts: dict[str, Any] = {"old": old, "new": new, "max_error": None, "relative_error": None, "permuted": False}
-    for side, found in zip(("old", "new"), signatures, strict=True):
-        facts |= {f"{side}_shape": list(found.shape) if found else [], f"{side}_bad": found.bad if found else 0.0}
-    return facts
-
-
-def _describe_output(found: Comparison, pair: TensorPair, values: PairStatistics | None) -> dict[str, Any]:
-    numbers = {"max_error": None, "relative_error": None} if values is None or values.bad else values.to_dict()
-    first, second = found.match.old.signatures.get(pair.old), found.match.new.signatures.get(pair.new)
-    near = (
-        first is not None
-        and second is not None
-        and not first.is_blank
-        and measure_distance(first, second) <= found.match.limit / 10
-    )
-    permuted = near and values is not None and values.relative > 10 * found.match.limit
-    keys = ("max_error", "relative_error")
-    return {**_describe_end(pair.old, pair.new, (first, second)), **{key: numbers[key] for key in keys}, "permuted": permuted}
 
 
 TASKS: Mapping[str, Callable[[Mapping[str, Any], Advance], Mapping[str, Any]]] = {"diff": _diff, "sweep": sweep}

@@ -9,19 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.differences.child.layer_weights import LayerWeights
+from onnxspace.differences.child.norm_changes import explain_norm
 from onnxspace.differences.child.weight_orders import find_noisy_permutation, find_permutation, find_transposition
 from onnxspace.differences.child.weight_records import WeightChange, measure_gap
 from onnxspace.differences.child.weight_rounding import HALF, WHOLE, find_rounding, is_rounded, scale_integers
 from onnxspace.differences.child.weight_updates import (
     find_addition,
     find_edits,
-    find_levels,
     find_pruning,
     find_scale,
     find_shift,
     measure_correlation,
     name_change,
 )
+from onnxspace.differences.child.weight_values import find_clipping, find_grid, find_levels
 
 Array = NDArray[np.float64]
 #: Relative difference up to which weights are equal.
@@ -87,32 +88,23 @@ def _explain(old: LayerWeights, new: LayerWeights, first: Array, second: Array, 
         yield WeightChange("equal")
     if (rounded := find_rounding(old, new, first, second)) is not None:
         yield rounded
-    levels = None if is_rounded(old, new) else find_levels(first, second)
+    rounded_types = is_rounded(old, new)
     for found in (
+        explain_norm(old, new),
         find_permutation(first, second),
         find_transposition(first, second),
-        levels,
+        None if rounded_types else find_grid(first, second),
+        None if rounded_types else find_clipping(first, second),
+        None if rounded_types else find_levels(first, second),
         find_pruning(first, second, new.step),
         find_scale(first, second),
         find_shift(first, second),
     ):
         if found is not None:
             yield found
-    if not is_rounded(old, new) and (edited := find_edits(first, second)) is not None:
+    if not rounded_types and (edited := find_edits(first, second)) is not None:
         yield edited
-    if old.across and (scaled := _find_norm_scale(old, new, first, second)) is not None:
-        yield scaled
     if measure_correlation(first, second) < _IN_PLACE and (moved := find_noisy_permutation(first, second)) is not None:
         yield moved
     if (added := find_addition(first, second)) is not None:
         yield added
-
-
-def _find_norm_scale(old: LayerWeights, new: LayerWeights, first: Array, second: Array) -> WeightChange | None:
-    """A normalisation whose scale and shift have a factor per channel, with equal statistics."""
-    if len(old.bias) != len(first) or len(new.bias) != len(first) or measure_gap(first[:, 1:], second[:, 1:]) > SAME:
-        return None
-    factors = second[:, 0] / np.where(first[:, 0], first[:, 0], np.inf)
-    if measure_gap(new.bias.astype(np.float64), factors * old.bias) > _KEPT:
-        return None
-    return WeightChange("scaled", factor=(float(factors.min()), float(factors.max())))

@@ -1,4 +1,4 @@
-"""Whether weights were pruned, replaced by a few values, scaled, shifted, or given an addition of low rank."""
+"""Whether weights were pruned, scaled, shifted, or given an addition of low rank."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ Array = NDArray[np.float64]
 _FITS = 2e-3
 #: Relative difference from which on weights count as others, and the least share of new zeros that counts as pruning.
 _OTHER, _LEAST_PRUNED = 0.7, 0.005
-#: The most different values of weights that were replaced by a few, and how many weights there must be for each.
-_MOST_LEVELS, _LEAST_SHARING = 256, 4
 #: The largest share of weights that are others where the rest are the same numbers.
 _MOST_EDITED = 0.01
 #: The largest rank of an addition, the part of it that may be beyond that rank, and the least side of a matrix for each rank.
@@ -28,14 +26,6 @@ def find_pruning(first: Array, second: Array, step: float = 0.0) -> WeightChange
     share = float(zero.mean())
     kept = measure_gap(np.where(zero, 0, first), second)
     return WeightChange("pruned", pruned=share) if share >= least and kept < _OTHER else None
-
-
-def find_levels(first: Array, second: Array) -> WeightChange | None:
-    """A few values in the place of many, also among those that are not 0."""
-    levels = len(np.unique(second))
-    if levels > _MOST_LEVELS or levels * _LEAST_SHARING > np.count_nonzero(second) or len(np.unique(first)) < 2 * levels:
-        return None
-    return WeightChange("clustered", levels=levels) if measure_gap(first, second) < _OTHER else None
 
 
 def find_edits(first: Array, second: Array) -> WeightChange | None:

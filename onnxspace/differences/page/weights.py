@@ -23,6 +23,10 @@ _KINDS = {
     "unfolded": "equal, with a batch normalisation taken out",
     "unread": "not compared",
     "edited": "the same but for a few",
+    "regrouped": "in another number of layers",
+    "exchanged": "with two parameters in each other's place",
+    "statistics": "equal, with other statistics",
+    "clipped": "limited to a range",
 }
 #: Shares, with the words that they stand between.
 _SHARES = {
@@ -56,6 +60,13 @@ def _describe_numbers(weights: Mapping[str, Any]) -> Iterator[str]:
         yield f"along the axis of {weights['axis']}s" if weights["axis"] != "both" else "along both axes"
     if weights.get("moved"):
         yield f"{weights['moved']} channels have another place"
+    if "limits" in weights:
+        low, high = weights["limits"]
+        yield f"from {low:.3g} to {high:.3g}"
+    if "grid" in weights:
+        yield f"multiples of {weights['grid']:.3g}"
+    if weights.get("exchanged"):
+        yield " and ".join(weights["exchanged"])
     if weights.get("cause"):
         yield str(weights["cause"])
     types = [str(one) for one in weights.get("types", ()) if one]
