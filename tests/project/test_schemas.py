@@ -50,10 +50,7 @@ def labelled(place: Path) -> Path:
 
 @pytest.fixture
 def _here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checks in this process, and short fine-tuning."""
-    from tests.checking.conftest import run_here
-
-    monkeypatch.setattr("onnxspace.checking.observe.run_in_child", run_here)
+    """Short fine-tuning."""
     monkeypatch.setattr("onnxspace.workflows.finetune.RUNGS", (Rung(1, 1.0), Rung(2, 0.5)))
 
 
