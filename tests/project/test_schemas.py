@@ -49,7 +49,7 @@ def labelled(place: Path) -> Path:
 
 
 @pytest.fixture
-def _here(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short fine-tuning."""
     monkeypatch.setattr("onnxspace.workflows.finetune.RUNGS", (Rung(1, 1.0), Rung(2, 0.5)))
 
@@ -119,7 +119,7 @@ SPACES: list[tuple[str, ...]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.usefixtures("_here", "labelled")
+@pytest.mark.usefixtures("_short", "labelled", "warm_children")
 def test_objects_of_comparisons_are_described(run: Run) -> None:
     assert print_all(run, COMPARING) == {name for name in SCHEMAS if "/space-" not in name}
 
