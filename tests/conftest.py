@@ -20,9 +20,10 @@ from pathlib import Path
 
 import pytest
 
+from onnxspace.checking.sandbox import run_in_child
 from onnxspace.sandbox.worker import borrow_worker, start_workers
 from tests.helpers.commands import Run, drawn_once, runner, save_classifiers, sketch_result
-from tests.helpers.direct import borrow_direct
+from tests.helpers.direct import borrow_direct, check_directly
 from tests.helpers.warm import interpreter
 
 #: Fixtures by which a test starts a process or mounts a disk.
@@ -46,18 +47,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def frozen_libraries(_loaded: list[int]) -> None:
-    """Objects of the libraries that are loaded are left out of garbage collection, which would look through them all each time."""
-    if len(sys.modules) > _loaded[0] + 100:
-        gc.collect()
-        gc.freeze()
-        _loaded[0] = len(sys.modules)
+def frozen_objects() -> None:
+    """What is there before a module's tests, libraries above all, is left out of garbage collection, which would look through it all.
 
-
-@pytest.fixture(scope="session")
-def _loaded() -> list[int]:
-    """How many modules were loaded when objects were frozen last."""
-    return [0]
+    It is frozen for each module: what libraries and pytest keep grows from one to the next, and conversions collect each time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +83,7 @@ def models_in_this_process() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("onnxspace.workflows.session.borrow_worker", borrow_direct)
         patch.setattr("onnxspace.workflows.session.start_workers", lambda *arguments: None)
+        patch.setattr("onnxspace.checking.observe.run_in_child", check_directly)
         yield
 
 
@@ -111,6 +108,7 @@ def sandboxed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models are read and run in worker processes, as a user has it."""
     monkeypatch.setattr("onnxspace.workflows.session.borrow_worker", borrow_worker)
     monkeypatch.setattr("onnxspace.workflows.session.start_workers", start_workers)
+    monkeypatch.setattr("onnxspace.checking.observe.run_in_child", run_in_child)
 
 
 @pytest.fixture(autouse=True)

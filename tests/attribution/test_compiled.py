@@ -28,9 +28,18 @@ def forgetful() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("method", ["elrp", "saliency"])
-@pytest.mark.parametrize("name", ["shapes-torch", "shapes-keras", "colour-tflite", "light-torch", "depth-torch",
-                                  "minitaskonomy/depth-vit"])  # fmt: skip
+#: Networks of each exporter and kind. Of the gradient alone, which has no rules to trace, the main suite has a network of
+#: convolutions and a transformer.
+NETWORKS = ("shapes-torch", "shapes-keras", "colour-tflite", "light-torch", "depth-torch", "minitaskonomy/depth-vit")
+PLAIN = ("shapes-torch", "minitaskonomy/depth-vit")
+CASES = [
+    *((name, "elrp") for name in NETWORKS),
+    *((name, "saliency") for name in PLAIN),
+    *(pytest.param(name, "saliency", marks=pytest.mark.exhaustive) for name in NETWORKS if name not in PLAIN),
+]
+
+
+@pytest.mark.parametrize(("name", "method"), CASES)
 def test_networks_are_compiled_as_one_graph(name: str, method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
     """`aot_eager` traces the forward and the backward pass as `inductor` does, without a compiler of C++; `fullgraph` allows no break."""
     model, probes = open_model(MODELS / f"{name}.onnx"), Probes.generate(3, size=64)

@@ -16,8 +16,6 @@ from onnxspace.checking.plan import CheckPlan, artifacts_against
 from tests.helpers.checks import IMAGES, changed, network, shuffled, verdict
 from tests.helpers.nets import save
 
-pytestmark = pytest.mark.usefixtures("tasks_in_this_process")
-
 
 def test_calibration_proposes_limits_that_every_form_passes(place: Path) -> None:
     """Also int8, which the usual limits need not let pass; faults stay beyond them."""

@@ -15,8 +15,6 @@ from onnxspace.checking.run import check, update
 from tests.helpers.checks import IMAGES, changed, network, shuffled, swapped, tuned, verdict
 from tests.helpers.nets import save
 
-pytestmark = pytest.mark.usefixtures("tasks_in_this_process")
-
 
 def normalised(model: onnx.ModelProto) -> onnx.ModelProto:
     """With the division by a deviation and the subtraction of a mean inside, as for ImageNet, of pixels from 0 to 255."""

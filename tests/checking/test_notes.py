@@ -13,11 +13,9 @@ import pytest
 from onnxspace.checking.plan import CheckPlan, artifacts_against
 from onnxspace.checking.run import check, update
 from onnxspace.checking.verdict import Verdict
-from tests.checking.conftest import run_here
 from tests.helpers.checks import IMAGES, network
 from tests.helpers.nets import save
 
-pytestmark = pytest.mark.usefixtures("tasks_in_this_process")
 NOTES = "net.fp.onnxspace.json"
 MAPS_ALONE = dict.fromkeys(["encoder_cosine", "output_cosine", "output_r2", "top1"])
 
@@ -29,7 +27,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(network(), folder / "old.onnx")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("onnxspace.checking.observe.run_in_child", run_here)
         assert update(plan())[0].outcome == "same"
     return folder
 

@@ -20,8 +20,6 @@ from onnxspace.checking.verdict import Verdict
 from tests.helpers.checks import IMAGES, changed, network, verdict
 from tests.helpers.nets import Net, save
 
-pytestmark = pytest.mark.usefixtures("tasks_in_this_process")
-
 
 def ended(model: onnx.ModelProto, *steps: tuple[str, Any], **attributes: Any) -> onnx.ModelProto:
     """With more steps at its end: an operator and its second operand each (None: it has none)."""

@@ -13,9 +13,6 @@ from onnxspace.errors import ConfigError
 from tests.helpers.checks import network
 from tests.helpers.nets import save
 
-pytestmark = pytest.mark.usefixtures("tasks_in_this_process")
-
-
 PLAN = """
 [check]
 images = 6

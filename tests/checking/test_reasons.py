@@ -17,7 +17,6 @@ from onnxspace.checking.verdict import Verdict
 from tests.helpers.checks import IMAGES, changed, network, shuffled, tuned, verdict
 from tests.helpers.nets import save
 
-pytestmark = pytest.mark.usefixtures("tasks_in_this_process")
 #: Words that are true of training only, and of another way to feed a network.
 TRAINED, FED = ("trained", "training"), ("With another input", "normalisation")
 

@@ -23,8 +23,6 @@ from tests.helpers.checks import IMAGES, changed, network, shuffled, swapped, tu
 from tests.helpers.nets import Net, save
 from tests.helpers.paths import REPOSITORY
 
-pytestmark = pytest.mark.usefixtures("tasks_in_this_process")
-
 
 def test_a_second_export_is_the_same(place: Path) -> None:
     other = network()

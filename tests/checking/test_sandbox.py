@@ -90,7 +90,9 @@ HOSTILE = {
 }
 
 
-def test_hostile_models_are_stopped_and_the_rest_is_checked(run: Run, tmp_path: Path, warm_children: None) -> None:
+def test_hostile_models_are_stopped_and_the_rest_is_checked(
+    run: Run, tmp_path: Path, sandboxed: None, warm_children: None
+) -> None:
     """An endless loop, demands for terabytes, an operator of another library, external data behind a symlink, what is no
     model; and a healthy one.
     """
@@ -139,7 +141,7 @@ def png(side: int, *chunks: bytes) -> bytes:
     ],
 )
 def test_an_image_that_unfolds_is_refused_and_the_rest_is_checked(
-    run: Run, tmp_path: Path, content: bytes, words: str, warm_children: None
+    run: Run, tmp_path: Path, content: bytes, words: str, sandboxed: None, warm_children: None
 ) -> None:
     """Some hundred kilobytes that stand for 900 million pixels, or hold 256 MB of text."""
     (tmp_path / "photos").mkdir()
@@ -201,7 +203,7 @@ def test_limits_are_read() -> None:
 
 @pytest.mark.process
 def test_baselines_written_and_checked_from_the_command_line(
-    run: Run, tmp_path: Path, warm_python: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, warm_python: Path, monkeypatch: pytest.MonkeyPatch, sandboxed: None
 ) -> None:
     """The baseline by an interpreter that is started for it, and imports nothing from the current folder."""
     save(classifier(seed=1), tmp_path / "other.onnx")
@@ -251,7 +253,9 @@ def test_bad_options_are_one_sentence(run: Run, arguments: tuple[str, ...], word
     assert words in err
 
 
-def test_the_pytest_plugin_fails_a_test_with_the_reason(pytester: pytest.Pytester, warm_children: None) -> None:
+def test_the_pytest_plugin_fails_a_test_with_the_reason(
+    pytester: pytest.Pytester, sandboxed: None, warm_children: None
+) -> None:
     save(classifier(), pytester.path / "a.onnx")
     pytester.makepyfile(
         """

@@ -18,7 +18,6 @@ from tests.helpers.nets import classifier, save
 from tests.helpers.paths import REPOSITORY
 
 COMMAND = "check"
-pytestmark = pytest.mark.usefixtures("tasks_in_this_process")
 PAGE = (REPOSITORY / "docs/check.md").read_text("utf-8").split("```toml\n")[1].split("```")[0]
 
 

@@ -35,7 +35,6 @@ SAID = {
 
 
 COMMAND = "check"
-pytestmark = pytest.mark.usefixtures("tasks_in_this_process")
 
 
 @pytest.fixture

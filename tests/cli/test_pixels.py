@@ -151,7 +151,7 @@ def test_inspect(run: Run) -> None:
     assert (found["pixels"]["origin"], found["pixels"]["guessed"]) == ("guessed", ["color", "range"])
 
 
-def test_check(run: Run, warm_children: None) -> None:
+def test_check(run: Run) -> None:
     words = ("check", "a.onnx", "--against", "a.onnx", "--images", "3", "--json")
     assert run(*words, "--pixels", "imagenet")[0] == 0
     code, _, err = run(*words, "--pixels", "c=unit")
@@ -290,7 +290,7 @@ def test_a_fingerprint_has_no_row() -> None:
         ("space", "add", "zoo.space", "a.onnx"),
     ],
 )
-def test_a_broken_side_file_is_a_warning_in_every_command(run: Run, words: tuple[str, ...], warm_children: None) -> None:
+def test_a_broken_side_file_is_a_warning_in_every_command(run: Run, words: tuple[str, ...]) -> None:
     Image.effect_noise((16, 16), 80).convert("RGB").save("cat.png")
     run("space", "create", "zoo.space", *SMALL)
     Path("preprocessor_config.json").write_text("[1]", "utf-8")

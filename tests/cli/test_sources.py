@@ -15,7 +15,6 @@ from PIL import Image
 import onnxspace as ox
 from onnxspace.errors import ModelError
 from onnxspace.exporters import Exporter, Facts, Request, Source, cache, discovery, export
-from tests.checking.conftest import run_here
 from tests.helpers import torchnets
 from tests.helpers.commands import Run, runner
 from tests.helpers.nets import classifier, save
@@ -65,8 +64,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, warm_python: Path) -> Path:
 def run(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], warm_children: None
 ) -> Run:
-    """The command line in a copy of `home`, with a cache of conversions that all tests share; `check` reads models in this process."""
-    monkeypatch.setattr("onnxspace.checking.observe.run_in_child", run_here)
+    """The command line in a copy of `home`, with a cache of conversions that all tests share."""
     shutil.copytree(home, tmp_path / "here", ignore=shutil.ignore_patterns("cache"))
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv(cache.VARIABLE, str(home / "cache"))

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import pytest
 
+from onnxspace.checking.sandbox import run_in_child
 from onnxspace.cli import cli
 from onnxspace.cli.options import threads_option
 from onnxspace.errors import ConfigError
@@ -60,6 +61,7 @@ def test_the_number_reaches_the_worker(command: tuple[str, ...], tmp_path: Any, 
         raise ConfigError("enough.")
 
     monkeypatch.setattr("onnxspace.workflows.session.borrow_worker", borrow)
+    monkeypatch.setattr("onnxspace.checking.observe.run_in_child", run_in_child)
     monkeypatch.setattr("onnxspace.checking.sandbox.Worker", make_worker)
     monkeypatch.chdir(save_classifiers(tmp_path, "ab"))
     (tmp_path / "labels.csv").write_text("path,label\n0.png,a\n1.png,b\n")

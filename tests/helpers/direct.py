@@ -9,8 +9,10 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+from onnxspace.errors import ModelError, OnnxspaceError
 from onnxspace.sandbox.child import carry_out
 from onnxspace.sandbox.limits import Limits
 from onnxspace.sandbox.worker import take_result
@@ -38,3 +40,15 @@ class DirectWorker:
 def borrow_direct(tasks: str, limits: Limits, threads: int = 0) -> Iterator[DirectWorker]:
     """In the place of `onnxspace.sandbox.worker.borrow_worker`."""
     yield DirectWorker(tasks, limits)
+
+
+def check_directly(task: str, request: Mapping[str, Any], folder: Path, limits: Limits, path: str) -> Any:
+    """In the place of `onnxspace.checking.sandbox.run_in_child`."""
+    from onnxspace.checking.child.tasks import TASKS
+    from tests.helpers.shared_conversions import sharing_conversions
+
+    try:
+        with sharing_conversions():
+            return TASKS[task](json.loads(json.dumps(request)), folder)
+    except OnnxspaceError as error:
+        raise ModelError(str(error)) from error

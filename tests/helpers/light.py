@@ -36,11 +36,11 @@ COMPARING = (
     "space compact zoo.space",
 )
 COMPUTING = (
-    "score a.onnx b.onnx",
+    "score a.onnx b.onnx --images 4",
     "score a.fp b.onnx",
     "inspect a.onnx",
-    "layers a.onnx b.onnx",
-    "fingerprint a.onnx -o d.fp",
+    "layers a.onnx b.onnx --images 4",
+    "fingerprint a.onnx -o d.fp --images 4",
     "space add zoo.space a.onnx",
     "check a.onnx --against a.fp",
     "explain a.onnx a.png -o maps.png",

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from onnxspace.cli import main
-from tests.checking.conftest import run_here
 from tests.helpers.nets import classifier, save
 from tests.helpers.pages_commands import NOT_RUN, PAGES, Line, list_lines, parse
 from tests.helpers.paths import REPOSITORY
@@ -42,12 +41,6 @@ FAILS = ("check tuned.onnx", "check models/colour-torch.onnx", "diff models/shap
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """As wide as the samples of the pages."""
     monkeypatch.setenv("COLUMNS", str(WIDTH))
-
-
-@pytest.fixture(autouse=True)
-def checks_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As models are; tests/checking/test_sandbox.py tests the processes."""
-    monkeypatch.setattr("onnxspace.checking.observe.run_in_child", run_here)
 
 
 @pytest.fixture(scope="session")

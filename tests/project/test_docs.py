@@ -165,6 +165,10 @@ def test_the_example_of_rules_is_valid(tmp_path: Path) -> None:
     assert find_rule_set("elrp", rules["elrp"]).epsilon == 1e-3
 
 
+#: Probe images of the example, and as many as its results need.
+MANY, FEW = "Probes.generate(64)", "Probes.generate(8)"
+
+
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_children: None) -> None:
     monkeypatch.chdir(tmp_path)
     for seed, name in enumerate("ab"):
@@ -176,10 +180,12 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         noise = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / "labelled" / "ab"[number % 2] / f"{number}.png")
     names: dict[str, Any] = {}
-    exec(blocks("python.md", "python")[0], names)
-    assert names["maps"].shape == (64, 224, 224)
+    example = blocks("python.md", "python")[0]
+    assert MANY in example
+    exec(example.replace(MANY, FEW), names)
+    assert names["maps"].shape == (8, 224, 224)
     assert names["result"].names == ("a", "b")
-    assert names["other"].shape == (64, 224, 224)
+    assert names["other"].shape == (8, 224, 224)
     assert (tmp_path / "maps.png").is_file()
     assert len(names["result"].rank("a").sources) == 1
 

@@ -49,11 +49,8 @@ def labelled(place: Path) -> Path:
 
 
 @pytest.fixture
-def _here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checks in this process, and short fine-tuning."""
-    from tests.checking.conftest import run_here
-
-    monkeypatch.setattr("onnxspace.checking.observe.run_in_child", run_here)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short fine-tuning."""
     monkeypatch.setattr("onnxspace.workflows.finetune.RUNGS", (Rung(1, 1.0), Rung(2, 0.5)))
 
 
@@ -122,7 +119,7 @@ SPACES: list[tuple[str, ...]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.usefixtures("_here", "labelled")
+@pytest.mark.usefixtures("_short", "labelled", "warm_children")
 def test_objects_of_comparisons_are_described(run: Run) -> None:
     assert print_all(run, COMPARING) == {name for name in SCHEMAS if "/space-" not in name}
 

@@ -123,10 +123,10 @@ ACTIONS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
 }
 
 
-#: Name of an action, and how many steps lie between two deaths: adding dies at every second, others at every sixth, and at each
+#: Name of an action, and how many steps lie between two deaths: adding dies at every third, others at every eighth, and at each
 #: where all cases are run.
 DEATHS = [
-    *(pytest.param(name, 2 if name == "add" else 6, id=name) for name in ACTIONS),
+    *(pytest.param(name, 3 if name == "add" else 8, id=name) for name in ACTIONS),
     *(pytest.param(name, 1, id=f"{name}, every step", marks=pytest.mark.exhaustive) for name in ACTIONS),
 ]
 

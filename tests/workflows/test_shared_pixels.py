@@ -20,14 +20,7 @@ from onnxspace.similarity.fingerprints.file import read_fingerprint, write_finge
 from onnxspace.similarity.one_network import Subject, find_donors
 from onnxspace.spaces.catalogue import open_catalogue
 from onnxspace.workflows.fingerprint_file import fingerprint_file
-from tests.checking.conftest import run_here
 from tests.helpers.twins import Trained, export, train
-
-
-@pytest.fixture(autouse=True)
-def checks_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As models are; tests/checking/test_sandbox.py tests the processes."""
-    monkeypatch.setattr("onnxspace.checking.observe.run_in_child", run_here)
 
 
 @pytest.fixture(scope="module")

@@ -349,8 +349,8 @@ def test_a_missing_package_is_named(place: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_workers_of_the_command_line_leave_nothing_behind(place: Path, probes: ox.Probes, warm_python: Path) -> None:
     """One JSON object, no noise, no folders, no processes. Dask's worker and what it starts are fresh processes."""
-    ready = f"import multiprocessing.spawn, sys\nsys.executable = {str(warm_python)!r}"
-    command = [sys.executable, "-c", f"{ready}\nfrom onnxspace.cli import main\nif __name__ == '__main__': main()", "score"]
+    ready = f"import multiprocessing.spawn\nmultiprocessing.spawn.set_executable({sys.executable!r})"
+    command = [str(warm_python), "-c", f"{ready}\nfrom onnxspace.cli import main\nif __name__ == '__main__': main()", "score"]
     said = ["a.onnx", "b.onnx", "--images", "4", "--json", "--quiet", "--cluster", "local:1"]
     before = {path.name for path in place.iterdir()}
     scratch = place.parent / f"{place.name}-scratch"
