@@ -46,12 +46,14 @@ memory_option = click.option(
 
 limits_option = click.option(
     "--limits", metavar="memory=4G,cpu=600,wall=300",
-    help="Limits of the process that converts or reads a model: memory, and seconds of processor and wall-clock time for each step [default: half of this machine's memory, 10 minutes].",
+    help="Limits of each process that converts or reads models, of which two may run at once over several models: memory, and seconds of "
+    "processor and wall-clock time for each step [default: half of this machine's memory, 10 minutes].",
 )  # fmt: skip
 #: For every command that computes with models.
 threads_option = click.option(
     "--threads", type=click.IntRange(1, MOST_THREADS), default=None, metavar="N",
-    help="Threads on the CPU [default: all processors that the process may use].",
+    help="Threads on the CPU of each process that computes, or of all together with --by finetune; 1 keeps a single processor busy "
+    "[default: all processors that the process may use].",
 )  # fmt: skip
 #: For every command.
 _QUIET = "No progress, notes or warnings; results and errors are printed."

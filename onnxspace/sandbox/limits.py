@@ -68,11 +68,12 @@ def resolve_limits(given: Limits | str | None) -> Limits:
 @cache
 def machine_limits() -> Limits:
     """The limits that are used where none are stated: half of this machine's memory, and ten minutes of all its processors."""
-    return Limits(max(_LEAST_CHOSEN, _available_memory() // 2), 600 * count_processors(), 600)
+    return Limits(max(_LEAST_CHOSEN, count_machine_memory() // 2), 600 * count_processors(), 600)
 
 
-def _available_memory() -> int:
-    """Bytes of memory of this machine, or of the container that this process runs in."""
+@cache
+def count_machine_memory() -> int:
+    """Return the bytes of memory of this machine, or of the container that this process runs in."""
     sizes = [2**34]
     with suppress(AttributeError, ValueError, OSError):
         sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]

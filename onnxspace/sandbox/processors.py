@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 #: How threads wait for each other, of GNU's and of LLVM's OpenMP: they spin for a fraction of a millisecond, and for one.
@@ -13,6 +14,8 @@ _WAITING = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
 #: Variables by which a user decides that.
 _STATED = ("OMP_WAIT_POLICY", *_WAITING)
 _THREADS = "OMP_NUM_THREADS"
+#: Variables that libraries of products obey rather than that one.
+_OWN_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _GROUPS, _OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
@@ -24,6 +27,25 @@ def count_processors() -> int:
     allowed = _count_affine()
     quota = find_quota()
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+#: The most threads that compute in this process, where that is stated (0: it is not).
+_most_threads: ContextVar[int] = ContextVar("most_threads", default=0)
+
+
+@contextmanager
+def limit_threads(most: int) -> Iterator[None]:
+    """Have `count_threads` return no more than `most` in the block (0: as many as there are processors)."""
+    before = _most_threads.set(most)
+    try:
+        yield
+    finally:
+        _most_threads.reset(before)
+
+
+def count_threads() -> int:
+    """Return how many threads may compute in this process: one per processor, or as many as `limit_threads` allows."""
+    return min(count_processors(), _most_threads.get() or count_processors())
 
 
 def _count_affine() -> int:
@@ -69,8 +91,10 @@ def thread_environment(environment: Mapping[str, str], threads: int = 0) -> dict
 
     Threads that have nothing to do spin for a moment and then sleep: where other processes keep the processors busy, a thread that
     spins takes its processor from the one it waits for. `threads` is the number of threads (0: as many as the libraries start by
-    themselves, but no more than a container's quota).
+    themselves, but no more than a container's quota); one that is stated holds for each library, whatever the environment says.
     """
     waiting = {} if any(name in environment for name in _STATED) else _WAITING
-    count = threads or (count_processors() if count_processors() < _count_affine() else 0)
-    return waiting | ({_THREADS: str(count)} if count and (threads or _THREADS not in environment) else {})
+    count = count_processors() if count_processors() < _count_affine() else 0
+    if threads:
+        return waiting | dict.fromkeys((_THREADS, *_OWN_THREADS), str(threads))
+    return waiting | ({_THREADS: str(count)} if count and _THREADS not in environment else {})

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from onnxspace.sandbox.processors import count_processors
+from onnxspace.sandbox.processors import count_threads
 
 #: The most sources that are prepared at once: each holds its features in double precision.
 MOST_AT_ONCE = 4
@@ -33,12 +33,12 @@ def blas_threads(images: int = 0) -> Iterator[None]:
 
 
 def map_in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
-    """Return `function` of each of `items` in their order, computed by as many threads as there are processors, at most 4.
+    """Return `function` of each of `items` in their order, computed by as many threads as may compute, at most 4.
 
     An exception, Ctrl-C among them, ends it as soon as the calls that have begun are finished.
     """
     given = list(items)
-    workers = min(len(given), count_processors(), MOST_AT_ONCE)
+    workers = min(len(given), count_threads(), MOST_AT_ONCE)
     if workers < 2:
         return [function(one) for one in given]
     pool = ThreadPoolExecutor(workers)

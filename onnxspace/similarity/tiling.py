@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from onnxspace.sandbox.processors import count_processors
+from onnxspace.sandbox.processors import count_threads
 from onnxspace.storage.float16 import CHUNK
 
 #: Bytes a thread needs for an entry of a tile: product, cosine, and two partial sums, all float64, with some reserve.
@@ -118,8 +118,8 @@ def image_batches(plan: TilePlan) -> Iterator[range]:
 
 
 def count_cores() -> int:
-    """Return the number of processors this process may use, at most 16: beyond that, reading is the bottleneck."""
-    return min(count_processors(), _MOST_WORKERS)
+    """Return the number of threads that may compare, at most 16: beyond that, reading is the bottleneck."""
+    return min(count_threads(), _MOST_WORKERS)
 
 
 def _tile_sides(left: int, right: int | None, entries: int) -> tuple[int, int]:

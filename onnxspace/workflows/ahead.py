@@ -11,6 +11,7 @@ from typing import Any
 from onnxspace.errors import OnnxspaceError
 from onnxspace.inputs.execution import Execution
 from onnxspace.inputs.protocol import Setup
+from onnxspace.sandbox.limits import count_machine_memory
 from onnxspace.sandbox.processors import count_processors
 from onnxspace.workflows.requests import DescribedModel, encode_execution
 from onnxspace.workflows.session import ModelSession, open_session
@@ -87,8 +88,13 @@ class NextModel:
 
 
 def can_look_ahead(execution: Execution, models: int) -> bool:
-    """Whether a second worker helps in a run over so many models: they are explained here, are several, and so are the processors."""
-    return execution.cluster is None and models > 1 and count_processors() > 1
+    """Whether a second worker helps in a run over so many models, and is allowed.
+
+    They are explained here, are several, and so are the processors and the threads; both workers may take the memory of the limits.
+    """
+    if execution.cluster is not None or execution.compute.threads == 1:
+        return False
+    return models > 1 and count_processors() > 1 and 2 * execution.limits.memory <= count_machine_memory()
 
 
 @contextmanager

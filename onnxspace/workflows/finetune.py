@@ -50,6 +50,7 @@ def rank_finetuned(
     progress: Progress | None = None,
     limits: Limits | str | None = None,
     announce: Announce | None = None,
+    threads: int = 0,
 ) -> FineTuneRanking:
     """Rank `models` by fine-tuning each of them in small on labelled images, and judging it on held-out ones.
 
@@ -65,7 +66,7 @@ def rank_finetuned(
     is kept there and the same call resumes. `save` is the path at which the winner is written as ONNX, fine-tuned on all images.
     `known` is a table of results on other datasets, whose mean rank helps to order the models; a file that ends in `.known` is
     created where it is missing, and this ranking is entered in it. `progress` is the callback, `limits` are those of each
-    process.
+    process, `threads` the number of threads of all processes together (0: one for each process).
 
     A model that fails is listed in `failed`. Raises ConfigError, ProbeError for data that can't be read, TableError for `known`, OutputError.
 
@@ -77,7 +78,7 @@ def rank_finetuned(
     with open_folder(folder) as place:
         training = Training(
             place, budget=budget, frozen=frozen, rungs=FROZEN_RUNGS if frozen else RUNGS, seed=seed, workers=workers, device=device, save=None if save is None else Path(save),
-            known=None if known is None else Path(known), progress=progress, limits=limits, announce=announce,
+            known=None if known is None else Path(known), progress=progress, limits=limits, announce=announce, threads=threads,
         )  # fmt: skip
         task = make_task(photos, place)
         return rank_by_finetuning(paths, list_encoders(encoder), configuration, task, training)

@@ -55,6 +55,7 @@ def rank_by_answers(
     progress: Progress | None = None,
     limits: Limits | str | None = None,
     announce: Announce | None = None,
+    threads: int = 0,
 ) -> FineTuneRanking:
     """Rank `models` as sources for the task of one of them, `target`, by fine-tuning them on its answers to `pictures`.
 
@@ -84,13 +85,14 @@ def rank_by_answers(
             progress=progress,
             limits=limits,
             announce=announce,
+            threads=threads,
         )
         images = place / f"pictures-{probes.sha256[:24]}.npy"
         if not images.exists():
             write_array(images, probes.images)
         wanted = list_encoders(encoder)
         asked = encoders_for(paths, names, wanted)[names.index(name)]
-        outputs = _read_outputs(paths[names.index(name)], asked, configuration, images, place, limits)
+        outputs = _read_outputs(paths[names.index(name)], asked, configuration, images, training)
         task = _make_task(name, probes, images, outputs)
         return rank_by_finetuning(sources, wanted, configuration, task, training)
 
@@ -98,14 +100,13 @@ def rank_by_answers(
 _MOST_PICTURES = 300
 
 
-def _read_outputs(
-    path: Path, encoder: str | None, config: Config, images: Path, folder: Path, limits: Limits | str | None
-) -> NDArray[np.float32]:
+def _read_outputs(path: Path, encoder: str | None, config: Config, images: Path, training: Training) -> NDArray[np.float32]:
     """What a model answers to the pictures, computed in a worker process. Raises ModelError."""
+    folder, limits = training.folder, training.limits
     file = onnx_file(path, encoder, config, resolve_limits(limits))
     model = ModelFile.describe(file, encoder if file == path else None, stated_options(path, file, config))
     request = {"task": "answer", "model": asdict(model), "images": str(images), "file": str(folder / "answers.npy")}
-    with WorkerPool(1, limits=limits) as pool:
+    with WorkerPool(1, max(1, training.threads), limits) as pool:
         ((_, answer),) = pool.perform_all([request])
     if "error" in answer:
         raise ModelError(str(answer["error"]))

@@ -13,7 +13,6 @@ from onnxspace.evaluation.past_results import SUFFIX, add_results, estimate_rank
 from onnxspace.finetuning.race import FOLDS, Budget, Candidate, Race, order_candidates
 from onnxspace.finetuning.workers import WorkerPool
 from onnxspace.inputs.config import Config
-from onnxspace.sandbox.processors import count_processors
 from onnxspace.scores.finetuned import FineTunedModel, FineTuneRanking, Point, group_places, interval_of
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.workflows.finetuning_entrants import Entrants
@@ -31,7 +30,7 @@ def rank_by_finetuning(
         raise ConfigError(f"Fine-tuning needs at least {2 * FOLDS} images, not {len(task.targets)}. Add some.")
     known = () if training.known is None else read_results(training.known)
     budget = Budget(training.budget)
-    with WorkerPool(training.workers or count_processors(), limits=training.limits) as pool:
+    with WorkerPool(*training.processes, limits=training.limits) as pool:
         found = Entrants(task, training, pool)
         found.describe(models, encoders, config)
         if training.announce is not None:

@@ -14,6 +14,7 @@ from onnxspace.finetuning.schedule import Schedule
 from onnxspace.finetuning.targets import Targets
 from onnxspace.inputs.execution import Announce, Progress
 from onnxspace.sandbox.limits import Limits
+from onnxspace.sandbox.processors import count_processors
 
 #: The stages of a race: every model for a few epochs, the better ones for longer.
 RUNGS = (Rung(3, 1.0), Rung(5, 0.5))
@@ -42,7 +43,7 @@ class Training:
     `budget` is its length in seconds (None: what the stages need), `workers` the number of processes (0: a process per core),
     `limits` are those of each, `folder` keeps finished work; where `frozen`, only readouts are fitted; the winner is written to
     `save`, fine-tuned on all images. `known` is a file of results on other datasets, which help to order the models; a `.known`
-    file is created where it is missing, and gets this ranking. `announce` is called with the models' records before the work.
+    file is created where it is missing, and gets this ranking. `threads` are those of all processes together (0: one for each). `announce` is called with the models' records before the work.
     """
 
     folder: Path
@@ -58,6 +59,13 @@ class Training:
     progress: Progress | None = None
     limits: Limits | str | None = None
     announce: Announce | None = None
+    threads: int = 0
+
+    @property
+    def processes(self) -> tuple[int, int]:
+        """The number of worker processes, and of the threads of each."""
+        count = self.workers or self.threads or count_processors()
+        return count, max(1, self.threads // count)
 
     @property
     def transfer(self) -> str:

@@ -23,6 +23,7 @@ from onnxspace.inputs.targets import Target
 from onnxspace.inputs.weight_sketch import WeightSketch
 from onnxspace.report.result_folder import result_folder, write_results
 from onnxspace.sandbox.limits import Limits
+from onnxspace.sandbox.processors import limit_threads
 from onnxspace.scores.reduce import arrays_of
 from onnxspace.scores.selection import (
     ScoreSelection,
@@ -104,11 +105,12 @@ def score(
 def compare(asked: ScoreRequest, output: str | Path | None = None) -> Affinity:
     """Compare models as `score` does, but return a result without models where each of them failed. Raises as `score`."""
     plan = plan_score(asked)
-    if plan.agreement is None:
-        return _compare_fingerprints(plan.paths, plan.config, plan.prints, plan.selection, plan.remarks, output)
-    from onnxspace.workflows.compare import score_models
+    with limit_threads(asked.threads):
+        if plan.agreement is None:
+            return _compare_fingerprints(plan.paths, plan.config, plan.prints, plan.selection, plan.remarks, output)
+        from onnxspace.workflows.compare import score_models
 
-    return score_models(plan, None if output is None else Path(output))
+        return score_models(plan, None if output is None else Path(output))
 
 
 def _compare_fingerprints(

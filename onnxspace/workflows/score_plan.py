@@ -86,6 +86,11 @@ class ScoreRequest:
         """The precision that is asked for."""
         return self.device.precision if isinstance(self.device, Compute) else None
 
+    @property
+    def threads(self) -> int:
+        """The number of threads that is asked for (0: none)."""
+        return self.device.threads if isinstance(self.device, Compute) else 0
+
     def make_execution(self) -> Execution:
         """How it is executed. Raises ConfigError."""
         return Execution.on(

@@ -40,7 +40,7 @@ def test_small_products_take_one_thread_of_every_blas_and_large_ones_all() -> No
 
 
 def test_results_of_threads_are_in_the_order_of_the_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "count_processors", lambda: 2)
+    monkeypatch.setattr(threads, "count_threads", lambda: 2)
     both = threading.Barrier(2, timeout=30)
 
     def compute(number: int) -> int:
@@ -51,7 +51,7 @@ def test_results_of_threads_are_in_the_order_of_the_items(monkeypatch: pytest.Mo
 
 
 def test_an_exception_ends_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "count_processors", lambda: 2)
+    monkeypatch.setattr(threads, "count_threads", lambda: 2)
     begun: list[int] = []
 
     def compute(number: int) -> int:
@@ -74,9 +74,9 @@ def test_directed_scores_are_the_same_to_the_bit_on_any_number_of_threads(
     sides[1][1], sides[2][1] = None, np.zeros((3, 2))  # none, and too few images
     names, alone = ["a", "b", "c", "d"], []
     for compute in (predictivities, knn_agreements):
-        monkeypatch.setattr(threads, "count_processors", lambda: 1)
+        monkeypatch.setattr(threads, "count_threads", lambda: 1)
         alone.append(compute(sides, Comparison(names)))
-        monkeypatch.setattr(threads, "count_processors", lambda: processors)
+        monkeypatch.setattr(threads, "count_threads", lambda: processors)
         found = compute(sides, Comparison(names))
         np.testing.assert_array_equal(found.matrix, alone[-1].matrix)
         assert found.why == alone[-1].why

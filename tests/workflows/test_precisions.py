@@ -88,7 +88,7 @@ def test_what_was_stated_is_what_was_used() -> None:
 
 def test_the_key_of_maps_depends_on_the_precision() -> None:
     setup = Setup(images())
-    keys = [run_key(setup, Execution.on(Compute("cpu", precision))) for precision in (None, "float32", "bf16", "fp16", "auto")]  # type: ignore[arg-type]
+    keys = [run_key(setup, Execution.on(Compute("cpu", precision))) for precision in (None, "float32", "bf16", "fp16", "auto")]
     assert keys[0] == keys[1]
     assert len(set(keys)) == 4
 

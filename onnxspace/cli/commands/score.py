@@ -197,7 +197,10 @@ def _finetune(
         raise click.UsageError(
             "--by finetune needs --target, the model whose answers are learned, and --probe, pictures of its task."
         )
-    asked = {"class": given["classes"] or None, "value": given["values"] or None}
+    asked = {
+        "class": given["classes"] or None, "value": given["values"] or None, "precision": given["precision"],
+        "compile": given["compiled"], "batch-size": given["batch_size"],
+    }  # fmt: skip
     refuse_options(
         given["by"], {**{name: given[name] for name in ("method", "weight", "certainty", "cluster", "output")}, **asked}
     )
@@ -215,7 +218,7 @@ def _finetune(
         found = rank_by_answers(
             target, models, pictures, budget=budget, encoder=given["encoder"], config=given["config"], seed=given["seed"] or 0,
             device=given["device"], known=given["known"], progress=bar, limits=given["limits"],
-            pixels=given["pixels"], announce=given["announce"],
+            pixels=given["pixels"], announce=given["announce"], threads=given["threads"] or 0,
         )  # fmt: skip
     return show_finetuned(found, None, as_json=as_json, quiet=quiet)
 

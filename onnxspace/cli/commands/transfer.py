@@ -115,11 +115,11 @@ def transfer(
 def _finetune(models: Sequence[str], photos: Photos, by: Sequence[str], bar: Any, given: dict[str, Any]) -> FineTuneRanking:
     from onnxspace.workflows.finetune import rank_finetuned
 
-    refuse_options(by, {"ensemble": given["ensemble"], "pool none": given["pool"] != "mean", "threads": given["threads"]})
+    refuse_options(by, {"ensemble": given["ensemble"], "pool none": given["pool"] != "mean"})
     return rank_finetuned(
         models, photos, budget=given["budget"], frozen=given["frozen"], encoder=given["encoder"], config=given["config"],
         seed=given["seed"], workers=given["workers"] or 0, folder=given["features"], save=given["save"], known=given["known"], progress=bar,
-        limits=given["limits"], pixels=given["pixels"], announce=given["announce"],
+        limits=given["limits"], pixels=given["pixels"], announce=given["announce"], threads=given["threads"] or 0,
     )  # fmt: skip
 
 
