@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onnxspace.attribution.lrp.autograd import apply_elementwise, redirect_gradient, stabilise
+from onnxspace.attribution.lrp.autograd import apply_elementwise, stabilise
 
 
 class _RectifierFunction(torch.autograd.Function):
@@ -61,9 +61,28 @@ def _apply_capped_ratio(epsilon: float, high: float, gradient: Tensor, z: Tensor
     torch.clamp(above, max=high, out=out).div_(above.add_(epsilon)).mul_(gradient)
 
 
-def _compute_ratio(epsilon: float, z: Tensor, value: Tensor, out: Tensor) -> None:
-    """`f(z)/(z + ε·sgn z)`."""
-    torch.div(value, stabilise(z, epsilon, out), out=out)
+class _RatioFunction(torch.autograd.Function):
+    """`out` forward; backward, the gradient times `value/(z + ε·sgn z)`, which is computed then: no factor is stored.
+
+    `value` is None where it is `out`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, out: Tensor, value: Tensor | None, epsilon: float) -> Tensor:
+        ctx.epsilon = epsilon
+        ctx.save_for_backward(z, out if value is None else value)
+        return out.view_as(out)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        z, value = ctx.saved_tensors
+        found = apply_elementwise(partial(_apply_stable_ratio, ctx.epsilon), gradients[0], z, value)
+        return found, None, None, None
+
+
+def _apply_stable_ratio(epsilon: float, gradient: Tensor, z: Tensor, value: Tensor, out: Tensor) -> None:
+    """`g·value/(z + ε·sgn z)`."""
+    torch.div(value, stabilise(z, epsilon, out), out=out).mul_(gradient)
 
 
 class RectifiedRatio(nn.Module):
@@ -101,6 +120,5 @@ class Ratio(nn.Module):
             out: Tensor = self.function(z, *constants, **named)
             if not z.requires_grad:
                 return out
-            value = out - self.function(torch.zeros_like(z), *constants, **named) if self.offset else out
-            factor = apply_elementwise(partial(_compute_ratio, self.epsilon), z, value)
-        return redirect_gradient(out, (z, factor))
+            value = out - self.function(torch.zeros_like(z), *constants, **named) if self.offset else None
+        return _RatioFunction.apply(z, out, value, self.epsilon)  # type: ignore[no-any-return]
