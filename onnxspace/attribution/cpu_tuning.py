@@ -14,11 +14,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from onnxspace.attribution.lrp.activations import RectifiedRatio
+from onnxspace.attribution.lrp.activations import Ratio, RectifiedRatio
 from onnxspace.attribution.mean_gradients import replace_mean
 from onnxspace.torchgraph.operators.convolution import Conv
 from onnxspace.torchgraph.registry import Apply
-from onnxspace.torchgraph.view import constant_value, operator_of
+from onnxspace.torchgraph.view import constant_value, module_of, operator_of
 
 #: Modules whose backward pass does not use their output.
 _IGNORE_OUTPUT = (Conv,)
@@ -28,7 +28,10 @@ _FEW = 4  # most channels of an image, fewer than those of a hidden layer
 def tune_graph(graph: GraphModule) -> GraphModule:
     """Return a copy of `graph` that computes the same values and gradients faster; most weights are shared with it."""
     own = GraphModule(graph, copy.deepcopy(graph.graph))
+    several = _count_outputs(own) > 1
     for node in list(own.graph.nodes):
+        if several:
+            _store_ratio(own, node)
         if operator_of(node) == "Conv":
             _store_channels_last(own, node)
             _replace_strided(own, node)
@@ -41,6 +44,17 @@ def tune_graph(graph: GraphModule) -> GraphModule:
     own.delete_all_unused_submodules()
     own.recompile()
     return own.eval().requires_grad_(False)
+
+
+def _count_outputs(graph: GraphModule) -> int:
+    return len(next(node for node in graph.graph.nodes if node.op == "output").all_input_nodes)
+
+
+def _store_ratio(graph: GraphModule, node: Node) -> None:
+    """Let a ratio be computed once, where each of several outputs may have a backward pass of its own."""
+    module = module_of(graph, node) if node.op == "call_module" else None
+    if type(module) is Ratio:
+        graph.add_submodule(str(node.target), Ratio(module.function, module.epsilon, module.offset, stored=True))
 
 
 def _store_channels_last(graph: GraphModule, node: Node) -> None:

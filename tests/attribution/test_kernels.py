@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from onnxspace.attribution.cpu_tuning import interleave_phases, tune_graph
 from onnxspace.attribution.explainer import make_explainer
+from onnxspace.attribution.lrp import apply_rules
 from onnxspace.attribution.lrp.activations import Ratio
 from onnxspace.attribution.mean_gradients import Mean
 from onnxspace.inputs.methods import Method
@@ -21,6 +22,7 @@ from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.model import open_model
 from onnxspace.torchgraph.encoder_graph import convert, to_torch
+from onnxspace.torchgraph.verify import outputs_of
 from tests.helpers.nets import Net
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -108,10 +110,31 @@ def test_the_ratio_in_the_backward_pass_has_the_bytes_of_a_stored_factor(
     epsilon = 1e-4
     value = function(z) - function(torch.zeros_like(z)) if offset else function(z)
     factor = value / ((z * 1e30 + epsilon).clamp(-epsilon, epsilon) + z)
-    module = Ratio(function, epsilon, offset)
-    for given in (weights, weights.contiguous(memory_format=ORDERS[order])):
-        assert_same_bytes(gradient(module, z, given), factor * given)
-    assert_same_bytes(module(z.requires_grad_(True)).detach(), function(z.detach()))
+    for stored in (False, True):
+        module = Ratio(function, epsilon, offset, stored)
+        for given in (weights, weights.contiguous(memory_format=ORDERS[order])):
+            assert_same_bytes(gradient(module, z, given), factor * given)
+        assert_same_bytes(module(z.detach().requires_grad_(True)).detach(), function(z))
+
+
+def test_a_ratio_is_stored_where_several_outputs_are_differentiated() -> None:
+    """Each has a backward pass of its own, which is shorter then; a graph with one output stores no factor."""
+    net = Net(("N", 3, 9, 9))
+    names = [net.add("HardSwish", net.conv("image", 3, 8))]
+    names.append(net.add("Tanh", net.conv(names[0], 8, 4)))
+    x = torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+    counts, found = {}, {}
+    for outputs in (names[1:], names):
+        fast = tune_graph(apply_rules(to_torch(net.model(outputs)), "elrp").graph)
+        ratios = [module for module in fast.modules() if isinstance(module, Ratio)]
+        assert [module.stored for module in ratios] == [len(outputs) > 1] * 2
+        point = x.detach().requires_grad_(True)
+        last = outputs_of(fast, point)[-1]
+        with Counter() as counter:
+            found[len(outputs)] = torch.autograd.grad(last.sum(), point)[0]
+        counts[len(outputs)] = counter.count
+    assert counts[2] < counts[1]
+    assert_same_bytes(found[2], found[1])
 
 
 @pytest.mark.parametrize("keep", [False, True])
