@@ -14,10 +14,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from onnxspace.attribution.lrp.activations import RectifiedRatio
+from onnxspace.attribution.lrp.activations import Ratio, RectifiedRatio
+from onnxspace.attribution.mean_gradients import replace_mean
 from onnxspace.torchgraph.operators.convolution import Conv
 from onnxspace.torchgraph.registry import Apply
-from onnxspace.torchgraph.view import constant_value, operator_of
+from onnxspace.torchgraph.view import constant_value, module_of, operator_of
 
 #: Modules whose backward pass does not use their output.
 _IGNORE_OUTPUT = (Conv,)
@@ -27,7 +28,10 @@ _FEW = 4  # most channels of an image, fewer than those of a hidden layer
 def tune_graph(graph: GraphModule) -> GraphModule:
     """Return a copy of `graph` that computes the same values and gradients faster; most weights are shared with it."""
     own = GraphModule(graph, copy.deepcopy(graph.graph))
+    several = _count_outputs(own) > 1
     for node in list(own.graph.nodes):
+        if several:
+            _store_ratio(own, node)
         if operator_of(node) == "Conv":
             _store_channels_last(own, node)
             _replace_strided(own, node)
@@ -35,9 +39,22 @@ def tune_graph(graph: GraphModule) -> GraphModule:
             _rectify_in_place(own, node)
         elif operator_of(node) == "Softmax":
             _fuse_attention(own, node)
+        elif operator_of(node) in ("GlobalAveragePool", "ReduceMean"):
+            replace_mean(own, node)
     own.delete_all_unused_submodules()
     own.recompile()
     return own.eval().requires_grad_(False)
+
+
+def _count_outputs(graph: GraphModule) -> int:
+    return len(next(node for node in graph.graph.nodes if node.op == "output").all_input_nodes)
+
+
+def _store_ratio(graph: GraphModule, node: Node) -> None:
+    """Let a ratio be computed once, where each of several outputs may have a backward pass of its own."""
+    module = module_of(graph, node) if node.op == "call_module" else None
+    if type(module) is Ratio:
+        graph.add_submodule(str(node.target), Ratio(module.function, module.epsilon, module.offset, stored=True))
 
 
 def _store_channels_last(graph: GraphModule, node: Node) -> None:
@@ -176,10 +193,18 @@ class _PhaseConvolution(torch.autograd.Function):
         step, (top, left), (height, width) = ctx.step, ctx.pads, ctx.size[2:]
         phases = _split_phases(weight, step)
         reach = phases.shape[2] - 1, phases.shape[3] - 1
-        spread = F.pixel_shuffle(F.conv2d(gradients[0], phases, None, 1, reach), step)
+        spread = interleave_phases(F.conv2d(gradients[0], phases, None, 1, reach), step)
         missing = [max(0, n + p - have) for n, p, have in zip((height, width), (top, left), spread.shape[2:], strict=True)]
         spread = F.pad(spread, (0, missing[1], 0, missing[0]))
         return spread[:, :, top : top + height, left : left + width], None, None, None, None
+
+
+def interleave_phases(phases: Tensor, step: int) -> Tensor:
+    """`F.pixel_shuffle`, which moves numbers one by one where channels are last in memory: twice as fast by a copy."""
+    images, channels, rows, columns = phases.shape
+    outputs = channels // step**2
+    apart = phases.reshape(images, outputs, step, step, rows, columns).permute(0, 1, 4, 2, 5, 3)
+    return apart.reshape(images, outputs, rows * step, columns * step)
 
 
 def _split_phases(weight: Tensor, step: int) -> Tensor:

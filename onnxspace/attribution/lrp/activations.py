@@ -61,9 +61,34 @@ def _apply_capped_ratio(epsilon: float, high: float, gradient: Tensor, z: Tensor
     torch.clamp(above, max=high, out=out).div_(above.add_(epsilon)).mul_(gradient)
 
 
-def _compute_ratio(epsilon: float, z: Tensor, value: Tensor, out: Tensor) -> None:
-    """`f(z)/(z + ε·sgn z)`."""
+class _RatioFunction(torch.autograd.Function):
+    """`out` forward; backward, the gradient times `value/(z + ε·sgn z)`, which is computed then: no factor is stored.
+
+    `value` is None where it is `out`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, out: Tensor, value: Tensor | None, epsilon: float) -> Tensor:
+        ctx.epsilon = epsilon
+        ctx.save_for_backward(z, out if value is None else value)
+        return out.view_as(out)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        z, value = ctx.saved_tensors
+        found = apply_elementwise(partial(_apply_stable_ratio, ctx.epsilon), gradients[0], z, value)
+        return found, None, None, None
+
+
+def _compute_stable_ratio(epsilon: float, z: Tensor, value: Tensor, out: Tensor) -> None:
+    """`value/(z + ε·sgn z)`."""
     torch.div(value, stabilise(z, epsilon, out), out=out)
+
+
+def _apply_stable_ratio(epsilon: float, gradient: Tensor, z: Tensor, value: Tensor, out: Tensor) -> None:
+    """`g·value/(z + ε·sgn z)`."""
+    _compute_stable_ratio(epsilon, z, value, out)
+    out.mul_(gradient)
 
 
 class RectifiedRatio(nn.Module):
@@ -88,12 +113,13 @@ class Ratio(nn.Module):
     """A nonlinearity of one tensor, `function`, whose derivative is replaced by the ratio `f(z)/(z + ε·sgn z)`.
 
     With `offset` the ratio is `(f(z) − f(0))/(z + ε·sgn z)`, which stays finite at zero where `f(0) ≠ 0` (Sigmoid, Softplus), but
-    gives no relevance to the constant `f(0)`.
+    gives no relevance to the constant `f(0)`. The ratio is computed in the backward pass, or, if it is `stored`, once for several
+    backward passes.
     """
 
-    def __init__(self, function: nn.Module, epsilon: float, offset: bool = False) -> None:
+    def __init__(self, function: nn.Module, epsilon: float, offset: bool = False, stored: bool = False) -> None:
         super().__init__()
-        self.function, self.epsilon, self.offset = function, epsilon, offset
+        self.function, self.epsilon, self.offset, self.stored = function, epsilon, offset, stored
 
     def forward(self, z: Tensor, *constants: Tensor | None, **named: Tensor | None) -> Tensor:
         """Compute the function of `z`; `constants` and `named` are its parameters, such as the bounds of Clip."""
@@ -101,6 +127,9 @@ class Ratio(nn.Module):
             out: Tensor = self.function(z, *constants, **named)
             if not z.requires_grad:
                 return out
-            value = out - self.function(torch.zeros_like(z), *constants, **named) if self.offset else out
-            factor = apply_elementwise(partial(_compute_ratio, self.epsilon), z, value)
+            value = out - self.function(torch.zeros_like(z), *constants, **named) if self.offset else None
+        if not self.stored:
+            return _RatioFunction.apply(z, out, value, self.epsilon)  # type: ignore[no-any-return]
+        with torch.no_grad():
+            factor = apply_elementwise(partial(_compute_stable_ratio, self.epsilon), z, out if value is None else value)
         return redirect_gradient(out, (z, factor))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -88,19 +88,16 @@ def apply_elementwise(function: Callable[..., object], *inputs: Tensor) -> Tenso
     By chunks, memory is read and written once, however many steps the function has.
     """
     out = torch.empty_like(inputs[-1])  # in the memory order of activations: a gradient may have another
-    flat = [_flatten(tensor, out) for tensor in (*inputs, out)]
-    if out.device.type != "cpu" or out.numel() <= _CHUNK or any(tensor is None for tensor in flat):
+    if out.device.type != "cpu" or out.numel() <= _CHUNK or not _have_one_order(out, inputs):
         function(*inputs, out)
         return out
-    for chunks in zip(*(torch.split(tensor, _CHUNK) for tensor in flat if tensor is not None), strict=True):
+    flat = [torch.split(tensor.as_strided((out.numel(),), (1,)), _CHUNK) for tensor in (*inputs, out)]
+    for chunks in zip(*flat, strict=True):
         function(*chunks)
     return out
 
 
-def _flatten(tensor: Tensor, like: Tensor) -> Tensor | None:
-    """View all elements in memory order; None where it differs from that of `like`, or has gaps."""
-    if tensor.shape != like.shape or tensor.stride() != like.stride():
-        return None
-    order = sorted(range(tensor.dim()), key=lambda axis: (tensor.stride()[axis], tensor.shape[axis]), reverse=True)
-    dense = tensor.permute(order)
-    return dense.view(-1) if dense.is_contiguous() else None
+def _have_one_order(out: Tensor, inputs: Sequence[Tensor]) -> bool:
+    """Whether all have the shape and the memory order of `out`, a new tensor, which has its elements without gaps."""
+    orders = [(tensor.shape, tensor.stride()) for tensor in inputs]
+    return orders.count((out.shape, out.stride())) == len(orders)
