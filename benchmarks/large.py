@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 
 SIDE = 1024
-#: A limit on data, which counts what libraries reserve and never touch: with Torch's CUDA build that is .36 GB.
-LIMIT, ROOM = "2.25G", 650 * 2**20
+#: The limit of the worker, which is near the least that suffices, and that of the pass alone in bytes.
+LIMIT, ROOM = "1.5G", 650 * 2**20
 Seconds = tuple[float, float]
 
 

@@ -137,8 +137,9 @@ def engines_for(
         choice = _choose_precision(model, converted, setup, replace(execution, compute=compute), subject)
         compute = replace(compute, precision=choice.used)
     each = [make_explainer(model, converted, setup, place, compute, gradients, subject) for place in list_devices(compute)]
-    size = _choose_batch_size(converted, execution.batch_size, each[0])
-    fits = [fit_memory(one, setup.probes.images, size, converted.bytes_per_image) for one in each]
+    size, activations = _choose_batch_size(converted, execution.batch_size, each[0]), converted.bytes_per_image
+    del converted  # the explainers have their own form of it: where nobody else needs it, its weights make room
+    fits = [fit_memory(one, setup.probes.images, size, activations) for one in each]
     return Engines(model, setup, [fit.explainer for fit in fits], min(fit.size for fit in fits), compute, choice)
 
 

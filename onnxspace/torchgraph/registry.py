@@ -38,6 +38,10 @@ class Node:
         """Return the node itself: the lookups lead to the whole network, and copying it exceeds the recursion limit."""
         return self
 
+    def without_lookups(self) -> Node:
+        """Return the node with its attributes alone, for a module that keeps it: the lookups hold the whole network in memory."""
+        return Node(self.proto, self.version, self.attributes, _find_nothing)
+
     @property
     def operator(self) -> str:
         """Name of the ONNX operator."""
@@ -81,6 +85,10 @@ class Node:
             return [int(n) for n in self.attributes[attribute]]
         value = self.constant(index)
         return None if value is None else [int(n) for n in np.asarray(value).reshape(-1)]
+
+
+def _find_nothing(_name: str) -> None:
+    """The value of a constant, of which a node without lookups knows none."""
 
 
 Converter = Callable[[Node], TorchOperator]

@@ -11,7 +11,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from onnxspace.errors import AttributionError, ConversionError, ModelError
+from onnxspace.errors import AttributionError, ConversionError, ModelError, is_out_of_memory
 from onnxspace.model import runtime
 from onnxspace.model.network import Network
 from onnxspace.model.noise import TAIL, allow
@@ -183,16 +183,18 @@ def allow_noise(
     return [max(min(gap, max(LIMIT * size, TAIL)), COARSE * size) for gap, size in zip(noise, sizes, strict=True)]
 
 
-def _run_batch(graph: torch.fx.GraphModule, images: NDArray[np.float32]) -> list[NDArray[Any]] | None:
+def _run_batch(graph: torch.fx.GraphModule, images: NDArray[np.float32], *, alone: bool = False) -> list[NDArray[Any]] | None:
     try:
         with torch.no_grad():
             return [output.float().numpy() for output in outputs_of(graph, torch.from_numpy(images))]
-    except Exception:  # any failure means that the graph is not batchable, or not convertible
+    except Exception as error:  # any failure means that the graph is not batchable, or not convertible
+        if alone and is_out_of_memory(error):  # which says nothing about the graph
+            raise
         return None
 
 
 def _run_parts(graph: torch.fx.GraphModule, images: NDArray[np.float32], size: int) -> list[NDArray[Any]] | None:
-    rows = [_run_batch(graph, images[i : i + size]) for i in range(0, len(images), size)]
+    rows = [_run_batch(graph, images[i : i + size], alone=True) for i in range(0, len(images), size)]
     known = [row for row in rows if row is not None]
     if len(known) < len(rows):
         return None

@@ -168,9 +168,9 @@ def test_images_are_verified_one_by_one_where_a_batch_may_not_fit(
     seen: list[int] = []
     run = verification._run_batch
 
-    def watch(graph: torch.fx.GraphModule, given: NDArray[np.float32]) -> Any:
+    def watch(graph: torch.fx.GraphModule, given: NDArray[np.float32], **how: bool) -> Any:
         seen.append(len(given))
-        return run(graph, given)
+        return run(graph, given, **how)
 
     monkeypatch.setattr(verification, "_run_batch", watch)
     monkeypatch.setattr(encoder_graph, "count_free_memory", lambda: room)
@@ -185,6 +185,18 @@ def test_a_wrong_graph_is_refused_one_by_one_too(tmp_path: Path, monkeypatch: py
         encoder_graph, "fold_sizes", lambda graph, _shape: graph.register_forward_hook(lambda *given: given[2] * 1.5)
     )
     with pytest.raises(ConversionError, match=r"net\.onnx: the converted graph differs .*relative difference 0\.5"):
+        convert(model, IMAGES)
+
+
+def test_memory_that_ends_during_the_comparison_is_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhaust(*_given: Any) -> None:
+        raise RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes."
+        )
+
+    model = open_model(save(classifier(), tmp_path / "net.onnx"))
+    monkeypatch.setattr(encoder_graph, "fold_sizes", lambda graph, _shape: graph.register_forward_hook(exhaust))
+    with pytest.raises(RuntimeError, match="allocate memory"):
         convert(model, IMAGES)
 
 

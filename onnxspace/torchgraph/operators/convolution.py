@@ -26,7 +26,7 @@ class Conv(nn.Module):
 
     def __init__(self, node: Node) -> None:
         super().__init__()
-        self.node, self.groups = node, int(node.get("group", 1))
+        self.node, self.groups = node.without_lookups(), int(node.get("group", 1))
 
     def windows(self, weight: Tensor) -> Window:
         """The windows for these weights: size, strides, padding, dilation."""
@@ -54,7 +54,7 @@ class ConvTranspose(nn.Module):
 
     def __init__(self, node: Node) -> None:
         super().__init__()
-        self.node, self.groups = node, int(node.get("group", 1))
+        self.node, self.groups = node.without_lookups(), int(node.get("group", 1))
         self.shape: list[int] | None = node.get("output_shape")
         self.extra: list[int] | None = node.get("output_padding")
 
@@ -94,7 +94,7 @@ class DeformConv(nn.Module):
 
     def __init__(self, node: Node) -> None:
         super().__init__()
-        self.node, self.groups, self.parts = node, int(node.get("group", 1)), int(node.get("offset_group", 1))
+        self.node, self.groups, self.parts = node.without_lookups(), int(node.get("group", 1)), int(node.get("offset_group", 1))
 
     def forward(
         self, x: Tensor, weight: Tensor, offset: Tensor, bias: Tensor | None = None, mask: Tensor | None = None
@@ -164,7 +164,7 @@ class Col2Im(nn.Module):
 
     def __init__(self, node: Node) -> None:
         super().__init__()
-        self.node = node
+        self.node = node.without_lookups()
 
     def forward(self, x: Tensor, image: HostValue, block: HostValue) -> Tensor:
         sizes, kernel = to_integers(image), tuple(to_integers(block))

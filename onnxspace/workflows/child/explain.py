@@ -18,7 +18,7 @@ from onnxspace.inputs.execution import Execution
 from onnxspace.inputs.methods import METHODS
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder
-from onnxspace.model.model import Model
+from onnxspace.model.model import Model, drop_graph
 from onnxspace.storage.atomic import write_array
 from onnxspace.storage.short_text import count_of
 from onnxspace.torchgraph.encoder_graph import EncoderGraph, convert
@@ -53,7 +53,10 @@ class ModelExplanation:
                 converted.clear()  # one graph takes as much memory as all weights
                 converted[subject.encoder] = convert(model, setup.probes.images[:VERIFIED_IMAGES], subject.encoder)
             known = gradients[METHODS[setup.method].rules, subject]
-            engines = engines_for(model, converted[subject.encoder], setup, self.execution, known, subject)
+            light = drop_graph(model)
+            if number == len(self.setups) - 1:
+                model = light  # its weights would be a second copy of those of the converted graph
+            engines = engines_for(light, self._take_graph(converted, number), setup, self.execution, known, subject)
             self._captions.append([])
             write_array(
                 self.folder / f"maps-{number}.npy", np.concatenate(list(self._compute(engines, model.name, setup.method)))
@@ -62,6 +65,12 @@ class ModelExplanation:
         remarks = list(dict.fromkeys(f"{model.name}: {remark}" for one in self._subjects for remark in one.remarks))
         found = {"files": files, "captions": self._captions, "remarks": remarks}
         return {**found, "assumed": self._list_assumed(model), "warnings": self.warnings}
+
+    def _take_graph(self, converted: dict[Encoder, EncoderGraph], number: int) -> EncoderGraph:
+        """The graph of a setup, which is not kept where no later one needs it: engines have their own form of it."""
+        encoder = self._subjects[number].encoder
+        needed = any(one.encoder == encoder for one in self._subjects[number + 1 :])
+        return converted[encoder] if needed else converted.pop(encoder)
 
     def _list_assumed(self, model: Model) -> list[str]:
         """What was chosen for the user, as one sentence: the encoder only where it is explained."""

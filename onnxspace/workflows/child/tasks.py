@@ -65,9 +65,10 @@ def _write(request: Request, advance: Advance) -> Mapping[str, Any]:
 
 def _explain(request: Request, advance: Advance) -> Mapping[str, Any]:
     located = LocatedModel(**request["model"])
-    model = rename_model(open_model(located.file, located.encoder, located.model_options()), located.name)
     setups = [decode_setup(setup) for setup in request["setups"]]
-    return ModelExplanation(setups, decode_execution(request["execution"]), Path(request["folder"]), advance).explain(model)
+    explanation = ModelExplanation(setups, decode_execution(request["execution"]), Path(request["folder"]), advance)
+    # no name here for the model, which drops its weights when they are converted
+    return explanation.explain(rename_model(open_model(located.file, located.encoder, located.model_options()), located.name))
 
 
 def _explain_layers(request: Request, advance: Advance) -> Mapping[str, Any]:
