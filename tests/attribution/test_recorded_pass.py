@@ -247,7 +247,7 @@ def test_what_is_kept_between_passes_stays_alive_with_a_recording(opened: Opened
     """Taps of Resize, which a full cache drops, while the recording still has their addresses."""
     model, converted = opened["resizing"]
     engines = record(prepare(model, converted, setup_of("elrp", 8)), TapeRecorder())
-    interpolation._keep_taps.cache_clear()
+    interpolation.keep_taps.cache_clear()
     collect(engines)
     recorded = engines.explainers[0].network.recorded
     assert recorded is not None
