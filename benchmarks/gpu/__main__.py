@@ -77,9 +77,12 @@ def main() -> int:
     parser.add_argument(
         "--reads", type=Path, metavar="FOLDER", help="print what the graphs of its ONNX files read, and nothing else"
     )
+    parser.add_argument(
+        "--outputs", action="store_true", help="with --reads: of the graph up to the outputs, not to the encoder"
+    )
     chosen = parser.parse_args()
     if chosen.reads is not None:
-        return print_reads(chosen.reads)
+        return print_reads(chosen.reads, outputs=chosen.outputs)
     if chosen.device == "cuda" and not torch.cuda.is_available():
         parser.error("Torch sees no CUDA device here; --device cpu --small tries the script without one")
     with tempfile.TemporaryDirectory() as folder:
@@ -94,12 +97,12 @@ def main() -> int:
     return int(any(row.get("passed") is False for rows in bench.rows.values() for row in rows))
 
 
-def print_reads(folder: Path) -> int:
+def print_reads(folder: Path, *, outputs: bool = False) -> int:
     """Print the table of what graphs read; 1 where an operator does that is not in the table of docs/operators.md."""
     rows = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for row in count_folder(folder):
+        for row in count_folder(folder, outputs=outputs):
             print(f"{row.name}: {row.error or f'{row.reads + row.nonzero} reads'}", file=sys.stderr)
             rows.append(row)
     print(render_reads(rows))

@@ -1,6 +1,7 @@
 """What graphs read from tensors and copy from the host, for each model of a folder: `python -m benchmarks.gpu --reads FOLDER`.
 
-Each is a moment at which a GPU is waited for, and none can be in a CUDA graph. A model's graph is cut at its encoder. Reads of a forward
+Each is a moment at which a GPU is waited for, and none can be in a CUDA graph. A model's graph is cut at its encoder, or with
+`--outputs` at its outputs, as for features that are compared. Reads of a forward
 pass are counted on the CPU, by Torch's dispatcher; copies of a forward and a backward pass of ε-LRP on a device without data, where a
 read stops the pass and its operator is named.
 """
@@ -23,6 +24,7 @@ from onnxspace.attribution.graph_copy import copy_graph
 from onnxspace.errors import OnnxspaceError
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.model import Model
+from onnxspace.model.outputs import find_float_outputs
 from onnxspace.torchgraph.encoder_graph import EncoderGraph, convert
 from onnxspace.torchgraph.operators.interpolation import keep_taps
 from onnxspace.torchgraph.support import SYNCHRONISING
@@ -76,11 +78,11 @@ class _Counting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def count_reads(path: Path) -> Reads:
-    """Count what the graph of the model at `path` reads and copies for two images, or for as many as it takes."""
+def count_reads(path: Path, *, outputs: bool = False) -> Reads:
+    """Count what the graph of the model at `path`, up to its encoder or its `outputs`, reads and copies for two images, or as many as it takes."""
     model = ox.open_model(path)
     probes = ox.Probes.generate(max(2, model.images_at_once))
-    converted = convert(model, probes.images)
+    converted = convert(model, probes.images, find_float_outputs(model) if outputs else None)
     count = model.images_at_once if not converted.batchable or model.group is not None else 2
     counting = _Counting(graph := copy_graph(converted.graph))
     with torch.no_grad(), counting:
@@ -111,11 +113,11 @@ def _differentiate(explainer: Explainer, values: torch.Tensor) -> tuple[int, str
     return watch.copies.total(), ""
 
 
-def count_folder(folder: Path) -> Iterator[Reads]:
-    """Yield what the graph of each ONNX file of `folder` reads, in the order of names."""
+def count_folder(folder: Path, *, outputs: bool = False) -> Iterator[Reads]:
+    """Yield what the graph of each ONNX file of `folder` reads, in the order of names; `outputs` as in `count_reads`."""
     for path in sorted(folder.glob("*.onnx")):
         try:
-            yield count_reads(path)
+            yield count_reads(path, outputs=outputs)
         except OnnxspaceError as error:
             yield Reads(path.stem, error=str(error).splitlines()[0])
 
