@@ -61,9 +61,11 @@ class RecordedPass:
             return compute(*inputs)
         try:
             return self._run(compute, inputs)
-        except (torch.OutOfMemoryError, MemoryError):  # smaller batches follow, for which the recording's memory is needed
+        except (torch.OutOfMemoryError, MemoryError):
+            if self._replay is None:
+                raise
             self._drop()
-            raise
+        return compute(*inputs)  # in the memory of the recording, which the error has no more hold of
 
     def _run(self, compute: Compute, inputs: Sequence[Tensor]) -> Tensor:
         shapes = tuple((one.shape, one.dtype, one.device) for one in inputs)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.fx import GraphModule
 
 from onnxspace.attribution import gradients, noise_samples
+from onnxspace.attribution.cpu_tuning import tune_graph
 from onnxspace.attribution.explainer import make_explainer
 from onnxspace.attribution.graph_copy import copy_graph
+from onnxspace.attribution.lrp import apply_rules
 from onnxspace.attribution.noise import pixel_noise
 from onnxspace.attribution.noise_samples import NoiseSamples
 from onnxspace.attribution.subject import find_subject
@@ -21,6 +26,8 @@ from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.targets import to_target
 from onnxspace.model.model import Model, open_model
 from onnxspace.torchgraph.encoder_graph import EncoderGraph, convert
+from onnxspace.torchgraph.operators import interpolation
+from onnxspace.torchgraph.verify import outputs_of
 from tests.helpers.asknets import export, make_network
 from tests.helpers.device_watch import DeviceWatch, list_waits
 from tests.helpers.nets import save
@@ -51,6 +58,61 @@ def test_the_forward_pass_waits_for_nothing(name: str, opened: dict[str, tuple[M
     graph = copy_graph(converted.graph).to(META)
     for images in (1, 3) if converted.batchable else (1,):
         assert list_waits(graph, torch.empty((images, *model.input_shape[1:]), device=META)) == set()
+
+
+@pytest.fixture
+def _taps_in_advance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taps of Resize have data, and none without data are kept."""
+
+    def find(axis: Any, settings: Any, device: torch.device, dtype: torch.dtype) -> interpolation.Taps:
+        with unset_fake_temporarily():
+            index, weights, outside = interpolation.find_taps(axis, settings)
+            some = bool(outside.any())
+        return index.to(device), weights.to(device, dtype), outside.to(device) if some else None
+
+    monkeypatch.setattr(interpolation, "keep_taps", find)
+
+
+def run_on_fake_cuda(graph: GraphModule, shape: tuple[int, ...]) -> tuple[torch.device, ...]:
+    """Run a graph forward on tensors without data that say that they are a GPU's; returns the devices of its outputs."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        own = copy_graph(graph).to("cuda")
+        return tuple(output.device for output in outputs_of(own, torch.empty(shape, device="cuda").requires_grad_(True)))
+
+
+@pytest.mark.usefixtures("_taps_in_advance")
+@pytest.mark.parametrize("rules", [None, "elrp", "attnlrp"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_forward_pass_of_rules_stays_on_a_gpu(
+    name: str, rules: str | None, opened: dict[str, tuple[Model, EncoderGraph]]
+) -> None:
+    """As on the device without data, but where code could ask for the kind of the device, it is told that of a GPU."""
+    model, converted = opened[name]
+    graph = tune_graph(converted.graph if rules is None else apply_rules(converted.graph, rules).graph)
+    devices = run_on_fake_cuda(graph, (2 if converted.batchable else 1, *model.input_shape[1:]))
+    assert set(devices) == {torch.device("cuda", 0)}
+
+
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        (lambda x: x * x.sum().item(), "_local_scalar_dense"),
+        (lambda x: x + torch.ones(2, 1), "cpu"),
+        (lambda x: x[x > 0], "nonzero"),
+    ],
+)
+def test_a_fake_gpu_refuses_what_is_read_and_what_is_elsewhere(
+    function: Callable[[torch.Tensor], torch.Tensor], error: str
+) -> None:
+    class Odd(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return function(x)
+
+    root, graph = torch.nn.Module(), torch.fx.Graph()
+    root.add_module("Odd_1", Odd())
+    graph.output(graph.call_module("Odd_1", (graph.placeholder("x"),)))
+    with pytest.raises((RuntimeError, NotImplementedError), match=error):
+        run_on_fake_cuda(GraphModule(root, graph), (2, 3))
 
 
 #: The functions that copy from the host or to it, once for each batch: what a batch is, and its result.

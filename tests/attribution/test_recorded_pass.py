@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from onnx import ModelProto
 from torch import Tensor
 
 import onnxspace as ox
 from onnxspace.attribution import batches, maps
+from onnxspace.attribution.checkpointing import profile_graph
 from onnxspace.attribution.explainer import Explainer, make_explainer
 from onnxspace.attribution.gradient_fields import METHOD, write_fields
 from onnxspace.attribution.gradients import Batch, DifferentiableGraph, InputMaps
@@ -30,6 +33,9 @@ from onnxspace.model.encoder import find_encoder
 from onnxspace.model.model import Model, open_model
 from onnxspace.torchgraph.encoder_graph import EncoderGraph, convert
 from onnxspace.torchgraph.operators import interpolation
+from tests.attribution.test_checkpointing import cut_everywhere, segmented
+from tests.attribution.test_checkpointing import prepare as make_checkpointed
+from tests.attribution.test_image_groups import centred, columns, shuffled
 from tests.helpers.asknets import export, make_network
 from tests.helpers.nets import classifier, save
 from tests.helpers.noise import probes
@@ -219,6 +225,53 @@ def test_a_recording_is_dropped_for_smaller_batches(opened: Opened, monkeypatch:
     assert own.unrecorded == ()
 
 
+def test_memory_of_a_recording_is_given_to_a_pass_that_needs_it(opened: Opened) -> None:
+    """One image of another size of batch does not fit beside a recording, and does without it."""
+    engines = record(prepare(*opened["shapes-torch"], setup_of("elrp", 8)), TapeRecorder())
+    explainer, images = engines.explainers[0], engines.setup.probes.images
+    for start in (0, 2, 4):
+        explainer.network.gradient(explainer.prepare_batch(images[start : start + 2]).values)
+    recorded, genuine = explainer.network.recorded, DifferentiableGraph._differentiate
+    assert recorded is not None
+    kept = weakref.ref(recorded._replay)
+
+    def tight(self: DifferentiableGraph, values: Tensor, weights: Sequence[Tensor] | None) -> Tensor:
+        if kept() is not None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return genuine(self, values, weights)
+
+    one = explainer.prepare_batch(images[:1]).values
+    expected = explainer.network._differentiate(one, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DifferentiableGraph, "_differentiate", tight)
+        assert torch.equal(explainer.network.gradient(one), expected)
+    assert recorded.remark == ""
+
+
+@pytest.mark.parametrize("make", [shuffled, centred, columns])
+def test_networks_that_take_several_images_are_replayed(make: Callable[[], ModelProto], tmp_path: Path) -> None:
+    """Those whose images influence each other too."""
+    model, setup = open_model(save(make(), tmp_path / "net.onnx")), setup_of("elrp", 18)
+    engines, recorder = prepare(model, convert(model, setup.probes.images[:2]), setup, 4), TapeRecorder()
+    own = record(engines, recorder)
+    assert collect(own).tobytes() == collect(engines).tobytes()
+    assert recorder.replayed > 1
+    assert own.unrecorded == ()
+
+
+@pytest.mark.parametrize("name", ["skips", "tokens"])
+def test_activations_that_are_computed_again_are_replayed(name: str) -> None:
+    explainer, batch = make_checkpointed(name, "elrp")
+    plain = segmented(explainer, profile := profile_graph(explainer.network.graph, batch.values), cut_everywhere(profile))  # type: ignore[arg-type]
+    recorder = TapeRecorder()
+    own = replace(plain, network=replace(plain.network, recorded=RecordedPass(recorder)))
+    values = [batch.values, batch.values * 0.5, batch.values.flip(0), batch.values * 2]
+    found = [own.network.gradient(one) for one in values]
+    assert all(torch.equal(one, plain.network.gradient(given)) for one, given in zip(found, values, strict=True))
+    assert recorder.replayed == 3
+    assert own.remark == ""
+
+
 def test_a_pass_that_reads_a_value_is_not_recorded() -> None:
     class Reading(torch.nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -247,7 +300,7 @@ def test_what_is_kept_between_passes_stays_alive_with_a_recording(opened: Opened
     """Taps of Resize, which a full cache drops, while the recording still has their addresses."""
     model, converted = opened["resizing"]
     engines = record(prepare(model, converted, setup_of("elrp", 8)), TapeRecorder())
-    interpolation._keep_taps.cache_clear()
+    interpolation.keep_taps.cache_clear()
     collect(engines)
     recorded = engines.explainers[0].network.recorded
     assert recorded is not None

@@ -128,14 +128,14 @@ def hold_taps() -> Iterator[list[Taps]]:
 
 
 def _taps_on(axis: Axis, settings: ResizeSettings, device: torch.device, dtype: torch.dtype) -> Taps:
-    taps = _keep_taps(axis, settings, device, dtype)
+    taps = keep_taps(axis, settings, device, dtype)
     if (held := _held.get()) is not None:
         held.append(taps)
     return taps
 
 
 @functools.lru_cache(maxsize=256)
-def _keep_taps(axis: Axis, settings: ResizeSettings, device: torch.device, dtype: torch.dtype) -> Taps:
+def keep_taps(axis: Axis, settings: ResizeSettings, device: torch.device, dtype: torch.dtype) -> Taps:
     """What `find_taps` finds, on a device; kept, because copying it there for every batch makes a GPU wait."""
     with torch.inference_mode(False):
         index, weights, outside = find_taps(axis, settings)
