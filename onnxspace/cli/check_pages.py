@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onnxspace.checking.plan import Artifact, CheckPlan
     from onnxspace.checking.verdict import Verdict
+    from onnxspace.inputs.probes import Probes
     from onnxspace.sandbox.limits import Limits
 
-#: Probe images that graphs are compared on: each is run several times.
-_IMAGES = 4
+#: The most images that graphs are compared on: each is run several times.
+_MOST_IMAGES = 16
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,26 @@ def _write_pages(
             yield replace(verdict, warnings=(*verdict.warnings, f"There is no page on {verdict.name}: {error}"))
 
 
+def _take_images(plan: CheckPlan, artifact: Artifact) -> Probes:
+    """The first of the images that the check used, named so where these are not all."""
+    from onnxspace.checking.observe import plan_probes
+    from onnxspace.inputs.probes import Probes
+
+    probes = plan_probes(plan, artifact) or Probes.generate()
+    if len(probes) <= _MOST_IMAGES:
+        return probes
+    return Probes(f"{probes.name}, the first of {len(probes):,} that the check used", probes.images[:_MOST_IMAGES])
+
+
 def _write_page(plan: CheckPlan, artifact: Artifact, page: Path, request: PageRequest, progress: Any) -> None:
     from onnxspace.checking.baseline import parse_reference
-    from onnxspace.cli.options import probes_from
     from onnxspace.differences.run import diff
     from onnxspace.errors import ConfigError
 
     base = parse_reference(artifact.against)
     if base.kind != "model":
         raise ConfigError(f"{artifact.against} has no graph to compare with. Name the model itself as --against.")
-    probes = probes_from(artifact.probe or plan.probe, min(plan.images or _IMAGES, _IMAGES), plan.seed)
     diff(
-        base.path, artifact.path, probes, config=request.config, pixels=request.pixels, limits=request.limits,
+        base.path, artifact.path, _take_images(plan, artifact), config=request.config, pixels=request.pixels, limits=request.limits,
         progress=progress, output=page,
     )  # fmt: skip

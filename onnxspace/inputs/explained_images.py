@@ -43,15 +43,17 @@ class NamedImages:
         return f"images of {self.probes.bands} band(s): {shown}"
 
 
-def choose_photos(folder: Path, most: int) -> tuple[list[Path], tuple[str, ...]]:
+def choose_photos(folder: Path, most: int, verb: str = "shown") -> tuple[list[Path], tuple[str, ...]]:
     """Return at most `most` photos of a folder, evenly spaced in the order of their names, and what is left out, in sentences.
+
+    `verb` says what is done with those that are chosen.
 
     Raises ProbeError for a folder without photos.
     """
     listed = list_photos(folder)
     total = len(listed.files)
     chosen = [listed.files[k] for k in np.linspace(0, total - 1, min(most, total)).round().astype(int).tolist()]
-    skipped = (f"{len(chosen)} of the {total:,} photos in {folder} are shown, evenly spaced.",) if len(chosen) < total else ()
+    skipped = (f"{len(chosen)} of the {total:,} photos in {folder} are {verb}, evenly spaced.",) if len(chosen) < total else ()
     return chosen, (*listed.remarks, *skipped)
 
 

@@ -16,7 +16,7 @@ from onnxspace.inputs.precision import ModelPrecision
 from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.display import list_rankings
 from onnxspace.similarity.html import render_heat_table, render_notes
-from onnxspace.similarity.ranking import COLUMNS, Linkage, Ranking, rank, tree
+from onnxspace.similarity.ranking import COLUMNS, Linkage, Ranking, rank, replace_brackets, tree
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import Evidence
 from onnxspace.storage.csv_text import format_csv
@@ -102,9 +102,8 @@ class Affinity:
         ranked = replace(ranked, by=by or own, evidence=self.evidence)
         if (by or own) != own:
             return ranked
-        brackets = self.brackets.get(name, ())
-        fit = brackets if len(brackets) == len(ranked.sources) else ranked.brackets
-        return replace(ranked, brackets=fit, notes=self.notes.get(name, ()))
+        ranked = replace_brackets(replace(ranked, notes=self.notes.get(name, ())), self.brackets.get(name, ()))
+        return replace_brackets(ranked, self.certainty[name].brackets) if name in self.certainty else ranked
 
     @property
     def ranks_by(self) -> str:

@@ -7,7 +7,7 @@ Where an affinity comes from fingerprints, whose errors vary between images, the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -50,6 +50,7 @@ class Certainty:
     `settled` is the number of probe images after which the ranking no longer changes: the smallest n ≥ 1 such that for every
     n' ≥ n, the value over the first n' images puts no source more than 10⁻⁵ behind the one that follows it in the ranking.
     Images are in their order for maps, and in that of their content for features. A number near `images` means that more images may still change the ranking.
+    `brackets` are those of the sources by the same resamples, as in `Ranking`; empty in what earlier versions stored.
     """
 
     target: str
@@ -58,6 +59,7 @@ class Certainty:
     images: int
     resamples: int = RESAMPLES
     level: float = LEVEL
+    brackets: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         best = self.sources[:MOST_LINES]
@@ -106,15 +108,15 @@ def estimate_certainty(
     place = {name: i for i, name in enumerate(names)}
     order = np.array([place[source] for source, _ in ranking.sources], np.intp)
     edges, ahead = np.empty((2, len(order))), np.empty(max(0, len(order) - 1))
-    settled = 1
+    settled, brackets = 1, _Brackets()
     for first, columns in _split_ranking(order, max(resamples, known.images)):
-        drawn = _resample_means(known, columns, resamples, seed)
+        drawn = brackets.add(first, _resample_means(known, brackets.join(order, columns), resamples, seed))
         edges[:, first : first + len(columns)] = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
         ahead[first : first + len(columns) - 1] = _share_ahead(drawn)
         settled = max(settled, _count_until_settled(known.means(_running_means, columns)))
     rows = zip(ranking.sources, edges.T.tolist(), [*ahead.tolist(), None], strict=False)
     sources = tuple(SourceCertainty(name, value, low, high, share) for (name, value), (low, high), share in rows)
-    return Certainty(ranking.target, sources, settled, known.images, resamples)
+    return Certainty(ranking.target, sources, settled, known.images, resamples, brackets=tuple(brackets.found))
 
 
 def find_brackets(
@@ -127,18 +129,33 @@ def find_brackets(
     """
     place = {name: i for i, name in enumerate(names)}
     order = np.array([place[source] for source, _ in ranking.sources], np.intp)
-    found: list[int] = []
-    first, number = 0, 1
-    for start, columns in _split_ranking(order, max(resamples, known.images)) if len(order) else ():
-        drawn = _resample_means(known, np.concatenate([order[first : first + 1], columns]), resamples, seed)
-        leader = drawn[:, 0]
-        for k in range(len(columns)):
-            if start + k < len(found):
-                continue
-            if float((leader - drawn[:, k + 1] > TIE).mean()) >= (1 + LEVEL) / 2:
-                first, number, leader = start + k, number + 1, drawn[:, k + 1]
-            found.append(number)
-    return tuple(found)
+    brackets = _Brackets()
+    for first, columns in _split_ranking(order, max(resamples, known.images)) if len(order) else ():
+        brackets.add(first, _resample_means(known, brackets.join(order, columns), resamples, seed))
+    return tuple(brackets.found)
+
+
+@dataclass
+class _Brackets:
+    """The brackets of sources, part by part of a ranking; `leader` is the place of the first source of the last bracket."""
+
+    found: list[int] = field(default_factory=list)
+    leader: int = 0
+
+    def join(self, order: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The leader's column in front of those of a part."""
+        return np.concatenate([order[self.leader : self.leader + 1], columns])
+
+    def add(self, start: int, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Add the sources of a part from the place `start` on, by their values in each resample, and return these without the leader's."""
+        leader, part = drawn[:, :1], drawn[:, 1:]
+        for place in range(max(start, len(self.found)), start + part.shape[1]):
+            own = part[:, place - start, None]
+            apart = float((leader - own > TIE).mean()) >= (1 + LEVEL) / 2
+            if apart:
+                self.leader, leader = place, own
+            self.found.append((self.found[-1] if self.found else 1) + apart)
+        return part
 
 
 def _split_ranking(order: NDArray[np.intp], rows: int) -> Iterator[tuple[int, NDArray[np.intp]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -122,6 +122,15 @@ def bracket_ties(sources: Sequence[tuple[str, float]]) -> tuple[int, ...]:
     starts = _start_ties(sources)
     numbers = {start: number for number, start in enumerate(dict.fromkeys(starts), 1)}
     return tuple(numbers[start] for start in starts)
+
+
+def replace_brackets(ranking: Ranking, brackets: tuple[int, ...]) -> Ranking:
+    """Return the `ranking` with these `brackets` of its sources, or as it is where they are not of as many.
+
+    >>> replace_brackets(Ranking("a", (("b", 0.5), ("c", 0.4)), brackets=(1, 2)), (1, 1)).brackets
+    (1, 1)
+    """
+    return replace(ranking, brackets=brackets) if len(brackets) == len(ranking.sources) else ranking
 
 
 def rank(names: Sequence[str], matrix: NDArray[np.float64], target: str) -> Ranking:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from onnxspace.inputs.areas import Areas, Mask, find_areas
 from onnxspace.inputs.boxes import Box
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Announce, Compute, Counter, Device, Execution, Progress
-from onnxspace.inputs.explained_images import read_images
+from onnxspace.inputs.explained_images import choose_photos, read_images
 from onnxspace.inputs.faithfulness import FaithfulnessSettings
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import EncoderNames, encoders_for, list_encoders, name_models
@@ -32,6 +32,8 @@ from onnxspace.workflows.faithfulness_run import FaithfulnessRun, count_all_step
 from onnxspace.workflows.session import ModelSession, open_session
 
 MAX_IMAGES = 1000
+#: Photos that are taken of a folder: each is run hundreds of times.
+_MOST_PHOTOS = 64
 
 
 def measure_faithfulness(
@@ -152,18 +154,21 @@ def measure_on_images(
     methods: Sequence[Method] = (DEFAULT_METHOD,),
     objects: ObjectFiles | None = None,
     picture: str | Path | None = None,
+    probe: str | Path | None = None,
     skip_broken: bool = False,
     **options: Any,
 ) -> Faithfulness:
     """Measure the maps of models on image files, at most 1,000, as `explain` reads them, and draw the curves to the PNG file `picture`.
 
-    `objects` are boxes or masks; `options` are those of `measure_faithfulness`. Raises as it does, ProbeError for images and masks that
+    Of `probe`, a folder of further photos, at most 64 are taken. `objects` are boxes or masks; `options` are those of `measure_faithfulness`. Raises as it does, ProbeError for images and masks that
     can't be read, and OutputError where the picture can't be written.
     """
     named_objects = check_files(objects or ObjectFiles(), picture, (*models, *images))
-    named = read_images([Path(path) for path in images], MAX_IMAGES, skip_broken=skip_broken)
+    photos, remarks = ([], ()) if probe is None else choose_photos(Path(probe), _MOST_PHOTOS, "measured")
+    named = read_images([*map(Path, images), *photos], MAX_IMAGES, skip_broken=skip_broken)
     fitted = {} if named_objects is None else named_objects.fit(named.paths, named.probes.size)
-    found = measure_faithfulness(models, named.probes, methods, **fitted, **options)
+    probes = replace(named.probes, remarks=(*remarks, *named.probes.remarks))
+    found = measure_faithfulness(models, probes, methods, **fitted, **options)
     if picture is not None:
         _draw(found, Path(picture))
     return found

@@ -37,6 +37,17 @@ def test_a_failing_check_has_a_page_that_its_report_names(run: Run, place: Path)
     assert [row[0] for row in page.data["rows"]].count(3) == 1
 
 
+def test_the_page_says_which_of_the_images_of_the_check_it_is_on(
+    run: Run, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxspace.cli.check_pages._MOST_IMAGES", 2)
+    for images, words in ((2, "(generated-0)"), (3, "(generated-0, the first of 3 that the check used)")):
+        run("new.onnx", "--against", "old.onnx", "--report", "page.html", "--images", str(images), "--quiet")
+        content = (place / "page.html").read_text("utf-8")
+        assert "2 images" in content
+        assert words in content
+
+
 def test_text_names_the_page_or_the_command_that_writes_it(run: Run) -> None:
     code, out, error = run("new.onnx", "--against", "old.onnx", *QUICK)
     assert code == 1, error

@@ -50,6 +50,22 @@ def test_a_table_per_model_and_no_picture_of_maps(run: Run, place: Path) -> None
     assert "2 images are few" in err
 
 
+def test_photos_of_a_folder_are_measured_as_those_that_are_named(
+    run: Run, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "folder").mkdir()
+    for name in ("cat.png", "dog.png"):
+        (place / "folder" / name).write_bytes((place / name).read_bytes())
+    named = json.loads(run("a.onnx", *FEW, "--method", "saliency", "--json")[1])
+    code, out, err = run("a.onnx", "--probe", "folder", "--faithfulness", "--method", "saliency", "--json")
+    found = json.loads(out)
+    assert (code, found["models"]) == (0, named["models"])
+    assert found["probe"]["sha256"] == named["probe"]["sha256"]
+    monkeypatch.setattr("onnxspace.workflows.faithfulness._MOST_PHOTOS", 1)
+    err = run("a.onnx", "--probe", "folder", "--faithfulness", "--method", "saliency")[2]
+    assert "1 of the 2 photos in folder are measured, evenly spaced." in err
+
+
 def test_classes_and_maps_of_activations_have_a_table_each(run: Run, place: Path) -> None:
     code, out, err = run("a.onnx", *FEW, "--class", "1", "--top", "1", "--method", "saliency", "--method", "grad-cam")
     assert code == 0
@@ -119,7 +135,8 @@ def test_with_a_picture_of_maps_models_are_announced_once_and_files_are_checked_
         (("a.onnx", "cat.png", "-o", "m.png", "--boxes", "boxes.csv"), "--boxes is for --faithfulness. Give both."),
         (("a.onnx", "cat.png", "-o", "m.png", "--masks", "masks"), "--masks is for --faithfulness. Give both."),
         (("a.onnx", "cat.png", "--faithfulness", "--overlay"), "--overlay is for the picture of maps, which --faithfulness does not draw. Give -o, or leave it out."),
-        (("a.onnx", "cat.png", "--faithfulness", "--probe", "photos"), "Leave out --animate and --probe."),
+        (("a.onnx", "cat.png", "--faithfulness", "--animate", "a.gif"), "Leave out --animate."),
+        (("a.onnx", "--faithfulness", "--probe", "phots"), "The probe folder phots does not exist"),
         (("a.onnx", "cat.png", "--faithfulness", "--boxes", "boxes.csv", "--masks", "masks"), "--boxes boxes.csv and --masks masks both say where objects are. Give one of them."),
         (("a.onnx", "cat.png", "--faithfulness", "--masks", "cat.png"), "cat.png is not a folder. Give one with a picture of the name of each image as --masks."),
         (("a.onnx", "cat.png", "--faithfulness", "--class", "1", "--faithfulness-curves", "features"), "--faithfulness-curves features follow the encoder, and not class 1."),

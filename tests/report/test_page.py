@@ -45,6 +45,8 @@ def test_its_intervals_are_those_of_the_bootstrap(tmp_path: Path) -> None:
     files = [tmp_path / "out/maps" / f"{model.sha256[:12]}.npy" for model in found.models]
     known = estimate_certainty(found.rank("model-2"), NAMES, read_one_target(2, files, lambda i: np.load(files[i])))
     assert data["sure"]["2"]["settled"] == known.settled
+    assert data["brackets"][2] == list(known.brackets)
+    assert known.brackets[0] == 1
     for one in known.sources:
         low, high, ahead = data["sure"]["2"]["rows"][str(NAMES.index(one.source))]
         assert (low, high) == pytest.approx((one.low, one.high), abs=1e-4)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onnxspace.similarity.certainty import find_brackets
+from onnxspace.similarity.certainty import estimate_certainty, find_brackets
 from onnxspace.similarity.mean_rank import combine_many, combine_ranks
 from onnxspace.similarity.per_image import PerImageRanks, PerImageShares
 from onnxspace.similarity.ranking import Ranking, bracket_ties, rank
@@ -57,8 +57,10 @@ def test_few_images_put_all_in_one_bracket() -> None:
 def test_brackets_of_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     known = shares([0.95, 0.9, 0.5, 0.45], 200)
     whole = find_brackets(ranking_of(known), NAMES, known)
+    assert estimate_certainty(ranking_of(known), NAMES, known).brackets == whole
     monkeypatch.setattr("onnxspace.similarity.certainty._STRETCH", 1000)
     assert find_brackets(ranking_of(known), NAMES, known) == whole
+    assert estimate_certainty(ranking_of(known), NAMES, known).brackets == whole
 
 
 def test_mean_ranks_are_drawn_again_from_their_members() -> None:

@@ -51,7 +51,9 @@ def _split_outputs(
     help="Where to draw the picture, or to write an interactive page. With brackets at its end, it is a value to explain, as --value.",
 )  # fmt: skip
 @click.option(
-    "--probe", metavar="DIR", help="Folder of further photos, of which as many are taken as fit: 64 on a page, 32 in a picture."
+    "--probe",
+    metavar="DIR",
+    help="Folder of further photos, of which as many are taken as fit: 64 on a page and for --faithfulness, 32 in a picture.",
 )
 @click.option(
     "--method", "methods", type=Names(tuple(METHODS), "method"), multiple=True, default=(DEFAULT_METHOD,), metavar="METHOD",
@@ -121,8 +123,8 @@ def explain(files: tuple[str, ...], quiet: bool, outputs: tuple[str | None, tupl
 
 def _refuse_pictures(options: Mapping[str, Any]) -> None:
     """Refuse options on pictures that are not drawn where faithfulness is measured."""
-    if options["animate"] is not None or options["probe"] is not None:
-        raise click.UsageError("--faithfulness measures maps of single images at one layer. Leave out --animate and --probe.")
+    if options["animate"] is not None:
+        raise click.UsageError("--faithfulness measures maps at one layer. Leave out --animate.")
     if options["output"] is None and options["overlay"]:
         raise click.UsageError(
             "--overlay is for the picture of maps, which --faithfulness does not draw. Give -o, or leave it out."
@@ -131,7 +133,7 @@ def _refuse_pictures(options: Mapping[str, Any]) -> None:
 
 def _without_pictures(options: dict[str, Any]) -> dict[str, Any]:
     """The options without those that concern pictures of maps alone."""
-    return {name: value for name, value in options.items() if name not in ("output", "overlay", "animate", "probe")}
+    return {name: value for name, value in options.items() if name not in ("output", "overlay", "animate")}
 
 
 def _without_encoder(model: ModelRecord) -> ModelRecord:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from onnxspace.cli.text.lines import MOST_PRINTED, align, format_number, one_line, table_width, wrap
@@ -139,7 +139,7 @@ def ranking(
     yield from wrap(f"{one_line(ranked.title)}{', with 95 % intervals' if sure else ''}")
     numbers = [format_number(value, error) for _, value, error in rows]
     room = max(map(len, numbers), default=0)
-    marks = _mark_brackets(ranked)
+    marks = _mark_brackets(_take_brackets(ranked, sure))
     for place, ((source, _, _), number) in enumerate(list(zip(rows, numbers, strict=True))[:top]):
         line = f"{marks[place]} {ranked.places[place]:>3}. {one_line(source):<{wide}} "
         yield line + (number if sure is None else f"{number:<{room}}  {_describe_source(sure.sources[place])}")
@@ -147,6 +147,13 @@ def ranking(
         yield from _list_unranked(ranked, wide)
     yield from _count_others(len(rows) + len(ranked.unranked), top)
     yield from _describe_ranking(ranked, sure)
+
+
+def _take_brackets(ranked: Ranking, sure: Certainty | None) -> Ranking:
+    """The ranking, whose sources are in brackets by resamples where there are any."""
+    from onnxspace.similarity.ranking import replace_brackets
+
+    return ranked if sure is None else replace_brackets(ranked, sure.brackets)
 
 
 def _mark_brackets(ranked: Ranking) -> list[str]:
@@ -216,11 +223,16 @@ def _cell(found: tuple[float, int] | None) -> str:
     return "n/a" if found is None else f"{format_number(found[0])} {f'({found[1]})':>5}"
 
 
+def stroke_note(brackets: Iterable[tuple[int, ...]]) -> Iterator[str]:
+    """What a stroke means, where any of the rankings with these `brackets` has one."""
+    if any(max(one, default=0) < len(one) for one in brackets):
+        yield from wrap("Sources beside the same stroke can't be told apart on these images.")
+
+
 def evidence_note(result: Affinity, targets: Sequence[str]) -> Iterator[str]:
     """What the rankings of `targets` rest on, and what would tell more."""
     ranked = [result.rank(name) for name in targets]
-    if any(max(one.brackets, default=0) < len(one.brackets) for one in ranked):
-        yield from wrap("Sources beside the same stroke can't be told apart on these images.")
+    yield from stroke_note(one.brackets for one in ranked)
     for by, evidence, kin in dict.fromkeys((one.by, one.evidence, one.lists_kin) for one in ranked):
         images = (result.pictures or result.probe)["images"]
         seen = "no picture of the task" if evidence == "none" else f"{images} of {one_line(result.probe['name'])}"

@@ -124,9 +124,12 @@ def rankings(rows: Sequence[AffinityRow], sure: Mapping[str, Certainty] | None =
     from onnxspace.cli.text import score as text
 
     wide = max((len(one_line(name)) for row in rows[:1] for name in row.names), default=0)
-    for row in rows:
+    for place, row in enumerate(rows):
+        if place:
+            yield ""
         yield from text.ranking(row.ranking, row.sources, wide, (sure or {}).get(row.target))
-        yield ""
+    if sure and (note := list(text.stroke_note(one.brackets for one in sure.values()))):
+        yield from ("", *note)
 
 
 def neighbours(target: str, found: Sequence[Neighbour]) -> Iterator[str]:
