@@ -92,7 +92,8 @@ def write(
     prepared: Any = SimpleNamespace(model=model, encoder=find_encoder(model))
     file = FeaturesFile(Setup(ox.Probes.generate(count, 16)), Execution(), lambda found: found.encoder)
     to: Any = SimpleNamespace(folder=folder)
-    return (*file.write(prepared, to, lambda _images: None), model)
+    written = file.write(prepared, to, lambda _images: None)
+    return written.path, written.remarks, model
 
 
 def test_features_on_a_gpu_have_a_file_of_their_own_and_full_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +202,8 @@ def test_outputs_are_named_apart_from_features(tmp_path: Path, monkeypatch: pyte
         setup=Setup(ox.Probes.generate(3, 16)), execution=Execution(), seen=None, fields=None, outputs=True
     )
     to: Any = SimpleNamespace(folder=tmp_path)
-    remarks = [representation_of(kind, request).write(prepared, to, lambda _n: None)[1] for kind in ("features", "outputs")]  # type: ignore[arg-type]
+    written = [representation_of(kind, request).write(prepared, to, lambda _n: None) for kind in ("features", "outputs")]  # type: ignore[arg-type]
+    remarks = [one.remarks for one in written]
     assert remarks == [(f"its {kind} are computed by ONNX Runtime on CUDA.",) for kind in ("features", "outputs")]
 
 
