@@ -37,7 +37,7 @@ def compare_recordings(bench: Bench) -> Iterator[Row]:
             with configure_torch(Compute()):
                 speeds = [size / bench.seconds(lambda: one.compute_maps(batch)) for one in (own, plain)]  # noqa: B023
             yield {"network": path.stem, "method": method, "cosine": cosine, "recorded, images per second": speeds[0],
-                   "as usual": speeds[1], "remark": own.remark, "passed": cosine >= LEAST_COSINE and not own.remark}  # fmt: skip
+                   "as usual": speeds[1], "remark": " ".join(own.remarks), "passed": cosine >= LEAST_COSINE and not own.remarks}  # fmt: skip
 
 
 def _record(explainer: Explainer, device: torch.device) -> Explainer:

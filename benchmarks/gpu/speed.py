@@ -40,7 +40,7 @@ def compare_precisions(bench: Bench) -> Iterator[Row]:
                 taken = bench.seconds(lambda: explainer.compute_maps(batch), 3)  # noqa: B023
             yield {"network": path.stem, "precision": compute.precision, "compiled": compute.compiled,
                    "cosine": worst_cosine(reference, maps), "images per second": bench.images / taken,
-                   "remark": explainer.remark}  # fmt: skip
+                   "remark": " ".join(explainer.remarks)}  # fmt: skip
 
 
 def measure_speed(bench: Bench) -> Iterator[Row]:

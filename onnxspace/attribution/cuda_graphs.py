@@ -1,4 +1,8 @@
-"""CUDA graphs: what a pass launches on a GPU is recorded once, and launched anew as a whole for batches of the same shape."""
+"""CUDA graphs: what a pass launches on a GPU is recorded once, and launched anew as a whole for batches of the same shape.
+
+The whole function from the batch to the gradient is recorded. Of Torch's other ways, `torch.compile(backend="cudagraphs")` leaves out
+without an error what it can't record, and `make_graphed_callables` records forward and backward pass apart, each with memory of its own.
+"""
 
 from __future__ import annotations
 

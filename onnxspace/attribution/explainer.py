@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.fx import GraphModule
 
 from onnxspace.attribution.activation_maps import GRID_WAYS
 from onnxspace.attribution.answers import View, find_answers
 from onnxspace.attribution.baselines import Pixels, baseline_for
+from onnxspace.attribution.compiled_graph import CompiledGraph
 from onnxspace.attribution.cpu_tuning import tune_graph
 from onnxspace.attribution.cuda_graphs import CudaRecorder
 from onnxspace.attribution.devices import autocast_for
@@ -37,12 +36,9 @@ from onnxspace.inputs.rule_names import Rules
 from onnxspace.model.image_groups import fill_group
 from onnxspace.model.model import Model
 from onnxspace.torchgraph.encoder_graph import EncoderGraph
-from onnxspace.torchgraph.operators.interpolation import mark_constants
 
 #: The ways whose passes are a gradient of a batch, which can be recorded.
 RECORDED_WAYS = ("product", "absolute", "line", "noise")
-#: Arguments of `torch.compile`. Batches have one size but for the last, so that a graph of its size is compiled, not one for any.
-COMPILER: dict[str, Any] = {"dynamic": False}
 
 
 @dataclass(frozen=True)
@@ -85,8 +81,13 @@ class Explainer:
     weigh: Callable[[NDArray[np.uint8]], Sequence[Tensor]] | None = None
 
     @property
-    def remark(self) -> str:
-        """That and why passes are not recorded where `compute` says that they should be; else empty. Without the model's name."""
+    def remarks(self) -> tuple[str, ...]:
+        """That and why the graph is not compiled, or passes are not recorded, where `compute` says so; without the model's name."""
+        graph = self.network.graph.graph if isinstance(self.network.graph, GroupedForward) else self.network.graph
+        plain = graph.remark if isinstance(graph, CompiledGraph) else ""
+        return tuple(remark for remark in (plain, self._describe_recording()) if remark)
+
+    def _describe_recording(self) -> str:
         if self.compute.compiled and self.device.type == "cuda" and METHODS[self.method].way not in RECORDED_WAYS:
             return f"its gradients are computed without CUDA graphs, which --compile has for other methods than {self.method}."
         return "" if self.network.recorded is None else self.network.recorded.remark
@@ -161,7 +162,7 @@ def make_explainer(
     ready = tune_graph(graph) if device.type == "cpu" else copy_graph(tune_graph(graph)).to(device)
     compute = compute or Compute()
     watched = subject is not None and subject.grid is not None  # a compiled graph returns tensors that nothing depends on
-    compiled = _compile(ready) if compute.compiled and not watched else ready
+    compiled = CompiledGraph(ready) if compute.compiled and not watched else ready
     forward = compiled if model.group is None else GroupedForward(compiled, model.group, converted.image_axes)
     deviating = tuple(name in converted.encoder.deviations for name in converted.encoder.tensors)
     channel_axis = 1 if model.preprocess.layout == "NCHW" else 3
@@ -187,12 +188,6 @@ def make_explainer(
 def _records(compute: Compute, device: torch.device, method: Method) -> bool:
     """Whether passes are recorded as CUDA graphs."""
     return compute.compiled and device.type == "cuda" and METHODS[method].way in RECORDED_WAYS
-
-
-def _compile(graph: GraphModule) -> Callable[[Tensor], Any]:
-    mark_constants()
-    compiled: Callable[[Tensor], Any] = torch.compile(graph, **COMPILER)
-    return compiled
 
 
 def rules_for(method: Method, settings: Settings) -> RuleSet | None:

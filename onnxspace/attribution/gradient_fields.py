@@ -74,7 +74,7 @@ def write_fields(
         if writer.zeros == images:
             raise AttributionError(f"{model.path}: every gradient field is zero. Name another --encoder or --baseline.")
         zeros = (f"the gradient fields are zero for {count(writer.zeros, 'image')}.",) if writer.zeros else ()
-        remarks = (*zeros, *engines.unrecorded)
+        remarks = (*zeros, *engines.uncompiled)
         writer.finish(remarks)
     return remarks
 

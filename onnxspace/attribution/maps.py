@@ -103,13 +103,13 @@ class Engines:
         return (
             *remarks_on(self.setup, self.fallback, errors),
             *(() if self.choice is None else (self.choice.reason,)),
-            *self.unrecorded,
+            *self.uncompiled,
         )
 
     @property
-    def unrecorded(self) -> tuple[str, ...]:
-        """That and why passes were not recorded as CUDA graphs, where they should be: in words, after the maps are computed."""
-        return tuple(dict.fromkeys(one.remark for one in self.explainers if one.remark))
+    def uncompiled(self) -> tuple[str, ...]:
+        """That and why networks were not compiled or passes not recorded, where they should be: in words, after they were computed."""
+        return tuple(dict.fromkeys(remark for one in self.explainers for remark in one.remarks))
 
     def without_recording(self) -> Engines:
         """The same, which records no passes."""

@@ -86,7 +86,7 @@ def test_maps_of_replays_are_equal_to_the_byte(name: str, method: Method, opened
     assert found.tobytes() == collect(engines).tobytes()
     assert recorder.recorded == recorder.warmed == 1
     assert recorder.replayed >= 2
-    assert own.unrecorded == ()
+    assert own.uncompiled == ()
 
 
 def test_the_first_batch_and_the_last_smaller_one_are_computed_as_usual(opened: Opened) -> None:
@@ -186,7 +186,7 @@ def test_a_replay_that_fails_later_is_said(opened: Opened) -> None:
     engines = prepare(*opened["shapes-torch"], setup_of("elrp"))
     own = record(engines, recorder)
     assert collect(own).tobytes() == collect(engines).tobytes()
-    assert own.unrecorded == (
+    assert own.uncompiled == (
         "its gradients are computed without CUDA graphs: one could not be launched anew (a tensor no longer exists).",
     )
 
@@ -197,7 +197,7 @@ def test_several_processors_say_it_once(opened: Opened, monkeypatch: pytest.Monk
     recorder = TapeRecorder(lambda found: found.zero_())
     own = record(engines, recorder)
     assert collect(own).tobytes() == collect(engines).tobytes()
-    assert len(own.unrecorded) == 1
+    assert len(own.uncompiled) == 1
 
 
 def test_a_recording_is_dropped_for_smaller_batches(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +222,7 @@ def test_a_recording_is_dropped_for_smaller_batches(opened: Opened, monkeypatch:
     assert seen[:3] == [4, 4, 4]
     assert set(seen[3:]) == {2}
     assert recorder.recorded == 2
-    assert own.unrecorded == ()
+    assert own.uncompiled == ()
 
 
 def test_memory_of_a_recording_is_given_to_a_pass_that_needs_it(opened: Opened) -> None:
@@ -256,7 +256,7 @@ def test_networks_that_take_several_images_are_replayed(make: Callable[[], Model
     own = record(engines, recorder)
     assert collect(own).tobytes() == collect(engines).tobytes()
     assert recorder.replayed > 1
-    assert own.unrecorded == ()
+    assert own.uncompiled == ()
 
 
 @pytest.mark.parametrize("name", ["skips", "tokens"])
@@ -269,7 +269,7 @@ def test_activations_that_are_computed_again_are_replayed(name: str) -> None:
     found = [own.network.gradient(one) for one in values]
     assert all(torch.equal(one, plain.network.gradient(given)) for one, given in zip(found, values, strict=True))
     assert recorder.replayed == 3
-    assert own.remark == ""
+    assert own.remarks == ()
 
 
 def test_a_pass_that_reads_a_value_is_not_recorded() -> None:
@@ -339,14 +339,15 @@ def test_passes_are_recorded_on_a_gpu_where_they_are_compiled(
     method: Method, device: str, compiled: bool, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A method whose passes can't be recorded says so."""
-    monkeypatch.setattr("onnxspace.attribution.explainer._compile", lambda graph: graph)
+    monkeypatch.setattr("onnxspace.attribution.compiled_graph.mark_constants", lambda: None)
+    monkeypatch.setattr("torch.compile", lambda graph, **_given: graph)
     monkeypatch.setattr("torch.Tensor.to", lambda values, *_given, **_named: values)
     monkeypatch.setattr("torch.nn.Module.to", lambda module, *_given, **_named: module)
     model, converted = opened["shapes-torch"]
     found = make_explainer(model, converted, setup_of(method, 2), torch.device(device), Compute(compiled=compiled))
     able = METHODS[method].place == "image" and method != "unit-saliency"
     assert (found.network.recorded is not None) == (compiled and device == "cuda" and able)
-    assert (f"for other methods than {method}" in found.remark) == (compiled and device == "cuda" and not able)
+    assert (f"for other methods than {method}" in " ".join(found.remarks)) == (compiled and device == "cuda" and not able)
 
 
 def test_a_queue_that_is_dropped_does_not_wait_for_a_gpu_that_records(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ class LayerExplanation:
                 self.advance(len(image))
         maps = [np.concatenate(column) for column in zip(*rows, strict=True)]
         note = (f"{model.name}: {skipped} of {len(layers) + skipped} layers are skipped, evenly spaced.",) if skipped else ()
-        return list(tensors), maps, captions, (*note, *(f"{model.name}: {remark}" for remark in engines.unrecorded))
+        return list(tensors), maps, captions, (*note, *(f"{model.name}: {remark}" for remark in engines.uncompiled))
 
     def _weigh(
         self, engines: Engines, images: NDArray[np.uint8], grids: Sequence[Grid]
