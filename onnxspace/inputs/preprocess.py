@@ -59,9 +59,18 @@ class Preprocess:
 
     def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Scale pixels, uint8 [images, height, width, channels], to the network's input, float32 in its layout."""
-        scaled = (pixels.astype(np.float64) * self.scale - np.asarray(self.mean)) / np.asarray(self.std)
-        ordered = scaled.transpose(0, 3, 1, 2) if self.layout == "NCHW" else scaled
-        return np.ascontiguousarray(ordered, dtype=np.float32)
+        images, height, width, channels = pixels.shape
+        first = self.layout == "NCHW"
+        out = np.empty((images, channels, height, width) if first else pixels.shape, np.float32)
+        for channel, table in enumerate(self._tabulate(channels)):
+            target = out[:, channel] if first else out[..., channel]
+            np.take(table, pixels[..., channel], out=target, mode="clip")  # "raise" would fill a buffer first
+        return out
+
+    def _tabulate(self, channels: int) -> NDArray[np.float32]:
+        """The network's value of each of the 256 pixel values: float32 [channels, 256]."""
+        scaled = (np.arange(256.0)[:, None] * self.scale - np.asarray(self.mean)) / np.asarray(self.std)
+        return np.broadcast_to(scaled, (256, channels)).T.astype(np.float32)
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Convert images, uint8 [images, size, size, 3], to the network's input, float32 in its layout."""

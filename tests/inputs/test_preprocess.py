@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from onnxspace.inputs.image_files import read_square
-from onnxspace.inputs.preprocess import Preprocess, Resize, resize_matrix
+from onnxspace.inputs.preprocess import Color, Layout, Preprocess, Resize, resize_matrix
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (3, 48, 48, 3), dtype=np.uint8)
@@ -39,6 +39,32 @@ def test_mean_and_std_per_channel() -> None:
     found = Preprocess(48, 48, scale=1 / 255, mean=mean, std=std)(IMAGES)
     expected = (IMAGES / 255 - np.array(mean)) / np.array(std)
     np.testing.assert_allclose(found, expected.transpose(0, 3, 1, 2), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(
+    ("color", "scale", "mean", "std"),
+    [
+        ("RGB", 1 / 127.5, (1.0,), (1.0,)),
+        ("BGR", 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("RGB", 1.0, (103.939, 116.779, 123.68), (1.0,)),
+        ("GREY", 1 / 255, (0.1307,), (0.3081,)),
+        ("RGB", 1e300, (0.0,), (1e-10,)),
+    ],
+)
+def test_values_of_a_table_have_the_bytes_of_the_formula(
+    color: Color, scale: float, mean: tuple[float, ...], std: tuple[float, ...], layout: Layout
+) -> None:
+    """Every pixel value in every channel, also where the formula overflows."""
+    made = Preprocess(16, 48, layout, color, "squash", scale, mean, std)
+    pixels = np.stack([np.roll(np.arange(768), 300 * k).reshape(16, 48) for k in range(made.channels)], axis=-1)[None]
+    pixels = pixels.astype(np.uint8)
+    with np.errstate(over="ignore"):
+        expected = ((pixels.astype(np.float64) * scale - np.asarray(mean)) / np.asarray(std)).astype(np.float32)
+        found = made.values(pixels)
+    expected = np.ascontiguousarray(expected.transpose(0, 3, 1, 2)) if layout == "NCHW" else expected
+    assert (found.shape, found.dtype, found.flags.c_contiguous) == (expected.shape, expected.dtype, True)
+    assert found.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize(("source", "target"), [(7, 7), (32, 224), (224, 32), (225, 100), (1, 5), (5, 1)])
