@@ -1,7 +1,8 @@
-"""Does `onnxspace diff` name what was done? python -m benchmarks.diff_pairs [WORD ...]
+"""Does `onnxspace diff` name what was done? python -m benchmarks.diff_pairs [--held] [WORD ...]
 
-Compares all pairs of tests/helpers/diff_matrix.py, or those that have a word in their names, and prints a table: right (verdict and words are), silent (the
-verdict is right and what was done is not named) or wrong, and the share of untouched nodes that were recognised.
+Compares all pairs of tests/helpers/diff_matrix (with `--held` those of tests/helpers/diff_held), or those that have a word in their names, and
+prints a table: right (verdict and words are), silent (the verdict is right and what was done is not named) or wrong, and the share of untouched
+nodes that were recognised.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 import onnx
 
 import onnxspace as ox
+from tests.helpers.diff_held import HELD
 from tests.helpers.diff_judged import Judged, judge
 from tests.helpers.diff_matrix import PAIRS, Pair
 from tests.helpers.diff_pairs import SIZE
@@ -33,9 +35,9 @@ def compare(pair: Pair) -> Judged:
 
 def main() -> None:
     logging.disable(logging.WARNING)
-    results = {
-        name: compare(pair) for name, pair in PAIRS.items() if not sys.argv[1:] or any(word in name for word in sys.argv[1:])
-    }
+    words = [word for word in sys.argv[1:] if word != "--held"]
+    pairs = HELD if "--held" in sys.argv else PAIRS
+    results = {name: compare(pair) for name, pair in pairs.items() if not words or any(word in name for word in words)}
     print("| pair | found | untouched nodes recognised |\n|---|---|---:|")
     for name, found in results.items():
         faults = f": {'; '.join(found.faults)}" if found.faults else ""

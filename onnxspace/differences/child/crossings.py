@@ -1,8 +1,8 @@
-"""Layers whose partners stand crosswise although what reads them does not: paired by their places again, so that they count as swapped."""
+"""Nodes whose partners stand crosswise although what reads them does not: paired by their places again, so that they count as swapped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
 from onnxspace.differences.child.alignment import ALIKE, Described, kind_of
@@ -11,21 +11,22 @@ from onnxspace.differences.child.signatures import measure_distance
 
 #: Operators whose inputs may change places.
 _COMMUTATIVE = frozenset({"Add", "Mul", "Max", "Min", "Sum", "Mean", "And", "Or", "Xor", "Equal"})
-#: The most nodes between a layer and what joins its values with others.
+#: The most nodes of a branch, from its first one to what joins its values with others.
 _LONGEST = 8
-_JOINS = 2
+#: The inputs of a node from which on it joins values, and the most branches of one kind, each of which is compared with all others.
+_JOINS, _MOST_BRANCHES = 2, 64
 
 
 @dataclass(frozen=True)
 class Branch:
-    """A layer, the nodes behind it that alone read each other, and where another node joins their values with others: its place and input."""
+    """A node, those behind it that alone read each other, and where another node joins their values with others: its place and input."""
 
     nodes: tuple[int, ...]
     join: tuple[int, int]
 
 
 def uncross(old: Described, new: Described, pairs: Mapping[int, int]) -> dict[int, int]:
-    """The pairs in which layers that are crossed by their weights, or by values that are joined in another order, correspond by their places."""
+    """The pairs in which nodes that are crossed by their weights, or by values that are joined in another order, correspond by their places."""
     found = dict(pairs)
     _uncross_weights(old, new, found)
     for a, other in _list_crossings(old, found):
@@ -55,13 +56,14 @@ def _have_equal_values(old: Described, new: Described, a: int, b: int) -> bool:
 
 
 def _list_crossings(old: Described, found: Mapping[int, int]) -> Iterator[tuple[int, int]]:
-    """Layers of one size that read the same values, whose partners stand in the other order."""
-    groups: dict[tuple[tuple[int, ...], tuple[str, ...]], list[int]] = {}
-    for a in sorted(found.keys() & old.layers.keys()):
+    """Nodes of one operator and size that read the same values, in the order of the graph."""
+    groups: dict[Hashable, list[int]] = {}
+    for a in sorted(found):
+        signature = old.signature_of(a)
         roots = tuple(old.side.roots[name] for name in old.side.reads_of(a))
-        if not old.layers[a].across:
-            groups.setdefault((old.layers[a].rows.shape, roots), []).append(a)
-    for places in groups.values():
+        if signature is not None:
+            groups.setdefault((kind_of(old.side.graph.nodes[a].op_type), signature.sides, roots), []).append(a)
+    for places in (one for one in groups.values() if len(one) <= _MOST_BRANCHES):
         for k, a in enumerate(places):
             yield from ((a, other) for other in places[k + 1 :])
 
@@ -81,7 +83,7 @@ def _uncross_values(old: Described, new: Described, crossed: tuple[int, int], fo
 
 
 def _follow(one: Described, index: int) -> Branch | None:
-    """The branch from a layer to where its values are joined with others; None where several nodes read them before."""
+    """The branch from a node to where its values are joined with others; None where several nodes read them before."""
     nodes = [index]
     for _ in range(_LONGEST):
         readers = list_readers(one, nodes[-1])

@@ -54,7 +54,7 @@ class Grouping:
         equal = status in ("equal", "relaid") or (status == "downstream" and self.match.is_equal_locally(a))
         replaced = equal and self._is_replaced(a, extras)
         operators = self._graphs[0].nodes[a].op_type, self._graphs[1].nodes[self.match.pairs[a]].op_type
-        other_layer = status == "departs" and change is not None and operators[0] != operators[1]
+        other_layer = status == "departs" and operators[0] != operators[1] and (change is not None or any(extras))
         if replaced or other_layer or (change is not None and change.kind in ("folded_wrongly", "factorised", "regrouped")):
             self._record(Group("replaced" if replaced else status, [*extras[0], a], [*extras[1], self.match.pairs[a]], a))
             return

@@ -20,6 +20,8 @@ _LEAST_STEPS, _MOST_STEPS = 3, 2**15
 _LEAST_WEIGHTS = 8
 #: Into how many steps the smallest difference is divided, and the most rows that have a step each.
 _MOST_PARTS, _MOST_ROWS = 6, 8192
+#: Weights of which some must be multiples before all are sorted.
+_SAMPLED = 2**14
 #: The part of a step by which multiples may be off, and how far from them the old weights may be.
 _OFF, _HALF = 0.01, 0.51
 
@@ -51,6 +53,8 @@ def _is_nearest(first: Array, second: Array, step: float) -> bool:
 
 def find_step(values: Array) -> float:
     """The step of which all values are multiples; 0 where there is none. The two nearest values may be a few steps apart."""
+    if values.size > 2 * _SAMPLED and not find_step(values.reshape(-1)[:: values.size // _SAMPLED]):
+        return 0.0
     levels = np.unique(np.abs(values))
     if values.size < _LEAST_WEIGHTS or len(levels) < _LEAST_STEPS or not levels[-1]:
         return 0.0

@@ -34,6 +34,11 @@ def _rotate(model: ModelProto) -> ModelProto:
     return model
 
 
+def _swap_queries(values: np.ndarray) -> np.ndarray:
+    """Queries and keys of a joined product in the place of each other."""
+    return np.concatenate([values[24:48], values[:24], values[48:]])
+
+
 def list_swapped() -> Iterator[tuple[str, Pair]]:
     """Layers and blocks in the place of each other."""
     tokens, query, key, value, write = nets.write_tokens, *(f"{BLOCK}/{name}" for name in ("query", "key", "value", "write"))
@@ -49,6 +54,9 @@ def list_swapped() -> Iterator[tuple[str, Pair]]:
         touched={name for name in moved if "blocks" in name})  # fmt: skip
     yield "three layers rotated", of(
         _write_joined, _rotate, "differ", "swapped", touched={f"/writes.{i}/MatMul" for i in range(3)})  # fmt: skip
+    yield "queries and keys of a joined product swapped", of(
+        _write_joined, lambda m: more.change_named(m, _swap_queries, "joined.0.weight", "joined.0.bias"), "differ", "channels-permuted",
+        "/joined.0/MatMul", "does not undo", touched={"/joined.0/MatMul", "/joined.0/Add"})  # fmt: skip
     yield "branches of tokens in another order", of(tokens, edits.reorder_nodes, "same", {"same-graph", "re-export"})
     yield "branches renamed and in another order", of(
         _write_joined, lambda m: edits.reorder_nodes(pairs.rename(m)), "same", "re-export")  # fmt: skip
