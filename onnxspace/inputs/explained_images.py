@@ -18,6 +18,7 @@ from onnxspace.inputs.image_files import read_header, read_square
 from onnxspace.inputs.nearest_names import describe_missing_file
 from onnxspace.inputs.photo_folder import describe_broken, find_top, list_photos, read_each, refuse_broken
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
+from onnxspace.storage.short_text import count
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class NamedImages:
         if self.probes.bands == 3:
             return ""
         shown = "bands 0, 1, 2 as red, green, blue" if self.probes.bands > 3 else "band 0 in grey"
-        return f"images of {self.probes.bands} band(s): {shown}"
+        return f"images of {count(self.probes.bands, 'band')}: {shown}"
 
 
 def choose_photos(folder: Path, most: int, verb: str = "shown") -> tuple[list[Path], tuple[str, ...]]:
@@ -110,7 +111,7 @@ def _read_bands(paths: Sequence[Path], most: int) -> NamedImages:
     for path in paths:
         if pixels[path].shape[3] != first.shape[3]:
             raise ProbeError(
-                f"{path} has {pixels[path].shape[3]} band(s), {paths[0]} has {first.shape[3]}. Explain them apart."
+                f"{path} has {count(pixels[path].shape[3], 'band')}, {paths[0]} has {first.shape[3]}. Explain them apart."
             )
     names = [
         name if len(pixels[path]) == 1 else f"{name}[{k}]"

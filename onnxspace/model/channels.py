@@ -8,6 +8,7 @@ from onnxspace.errors import ConfigError
 from onnxspace.inputs.bands import MAX_BANDS, NAMES
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.model.image_input import ImageInput
+from onnxspace.storage.short_text import count as number
 
 #: Frames of a video where the file leaves them open.
 DEFAULT_FRAMES = 16
@@ -30,7 +31,7 @@ def resolve_channels(path: str, image: ImageInput, options: ModelOptions) -> Cha
     """Resolve the bands of the input `image` of the file `path` by its `options`. Raises ConfigError where these contradict it."""
     if options.bands is not None and len(options.bands) != image.channels:
         raise ConfigError(
-            f"{path} takes {image.channels} channel(s), but its configuration states {len(options.bands)} band(s). "
+            f"{path} takes {number(image.channels, 'channel')}, but its configuration states {number(len(options.bands), 'band')}. "
             "Correct `bands`."
         )
     if options.bands is not None and options.color is not None:
@@ -73,5 +74,5 @@ def _resolve_video(path: str, image: ImageInput, options: ModelOptions, given: C
             f"{path} takes videos, whose frames have all their channels in probe videos. Leave out `bands`, or state `still = true`."
         )
     count = image.channels * given.frames
-    words = f"probe videos have {given.frames} frames of {image.channels} channel(s)"
+    words = f"probe videos have {given.frames} frames of {number(image.channels, 'channel')}"
     return Channels(tuple(range(count)), given.frames, count, (*given.assumed, words))

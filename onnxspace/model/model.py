@@ -311,6 +311,6 @@ def _check_channels(path: str, preprocess: Preprocess) -> None:
     for key in ("mean", "std"):
         if len(getattr(preprocess, key)) not in (1, preprocess.channels):
             raise ConfigError(
-                f"{path}: `{key}` has {len(getattr(preprocess, key))} values for {preprocess.channels} channel(s). "
+                f"{path}: `{key}` has {count(len(getattr(preprocess, key)), 'value')} for {count(preprocess.channels, 'channel')}. "
                 "Give one, or one per channel."
             )

@@ -10,6 +10,7 @@ from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.pixel_presets import DEFAULT_PRESET, find_preset, in_order
 from onnxspace.model.image_input import WHOLE, ImageInput
 from onnxspace.model.pixel_range import EIGHT_BIT, GraphRange
+from onnxspace.storage.short_text import count
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def choose_pixels(path: str, image: ImageInput, stated: ModelOptions, sources: P
 def _check_preset(path: str, image: ImageInput, stated: ModelOptions) -> None:
     if stated.pixels is not None and len(find_preset(stated.pixels).mean) not in (1, image.channels):
         raise ConfigError(
-            f"{path} takes images of {image.channels} channel(s), but {stated.pixels} has a mean for each of three. Name another "
+            f"{path} takes images of {count(image.channels, 'channel')}, but {stated.pixels} has a mean for each of three. Name another "
             "preset as `pixels`, or state scale, mean and std."
         )
 

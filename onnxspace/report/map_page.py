@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -17,7 +16,7 @@ from onnxspace.inputs.methods import describe_options
 from onnxspace.report.data_uri import PERCENTILE, data_uri, palette, to_grey
 from onnxspace.report.explanation import Column, Explanation
 from onnxspace.report.gallery import find_scales
-from onnxspace.report.self_contained import read_asset, to_script_json, write_policy
+from onnxspace.report.self_contained import make_template, read_asset, to_script_json, write_policy
 from onnxspace.storage.printable import make_printable
 from onnxspace.storage.short_text import count
 
@@ -67,10 +66,9 @@ def render_map_page(found: Explanation) -> str:
     kept = _count_kept(photos, tiles)
     style, script = read_asset("page.css") + read_asset("maps.css"), read_asset("maps.js")
     words = {field: list(dict.fromkeys(_field(column, field) for column in found.columns)) for field, _ in _FIELDS}
-    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     left_out = [f"{len(photos) - kept} more are left out, since the page would be too large."] if kept < len(photos) else []
-    return page.from_string(read_asset("maps.html")).render(
-        policy=write_policy([style], [script]), style=style, script=script, title=_write_title(found), lead=_write_lead(found, kept),
+    return make_template("maps.html").render(
+        policy=write_policy([style], [script]), style=style, scripts=[script], title=_write_title(found), lead=_write_lead(found, kept),
         fields=[(field, label, words[field]) for field, label in _FIELDS], opacity=_OPACITY, photos=photos[:kept],
         scales=[_make_scale(signed, limit) for signed, limit in limits.items()], left_out=left_out,
         columns=[_Listed(make_printable(c.model), _describe(c)) for c in found.columns], facts=_list_facts(found),

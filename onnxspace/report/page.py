@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 
 from onnxspace.evaluation.result import CORRELATIONS, Evaluation
 from onnxspace.report.data_uri import palette
 from onnxspace.report.page_data import PageData, page_numbers
-from onnxspace.report.self_contained import read_asset, to_script_json, write_policy
+from onnxspace.report.self_contained import make_template, read_asset, to_script_json, write_policy
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.reliability import describe_reliability
 from onnxspace.storage.printable import make_printable
@@ -56,8 +55,7 @@ def render(shown: PageData) -> str:
         [read_asset("charts.js"), read_asset("page.js")],
     )
     content = page_numbers(shown)
-    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return page.from_string(read_asset("page.html")).render(
+    return make_template("page.html").render(
         policy=write_policy([style], [library, *scripts]), style=style, library=library, scripts=scripts,
         data=to_script_json(content), shown=shown, title=make_printable(shown.title),
         lead=make_printable(shown.affinity.title), facts=_clean_pairs(shown.facts),

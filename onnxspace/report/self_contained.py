@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
+from jinja2 import DictLoader, Environment, StrictUndefined, Template
+
 
 def to_script_json(content: Any) -> str:
     """Encode a value as JSON that is safe inside a script element, whatever names it contains."""
@@ -19,6 +21,16 @@ def to_script_json(content: Any) -> str:
 def read_asset(name: str, package: str = "onnxspace.report") -> str:
     """Read a text of the folder `assets` of a package."""
     return (files(package) / "assets" / name).read_text("utf-8")
+
+
+def make_template(name: str, package: str = "onnxspace.report") -> Template:
+    """The template of a page of the folder `assets` of a package; what all pages share is in the template `frame.html`.
+
+    Values are escaped, and one that is not given is an error.
+    """
+    shared = DictLoader({"frame.html": read_asset("frame.html")})
+    pages = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=shared)
+    return pages.from_string(read_asset(name, package))
 
 
 def write_policy(styles: Sequence[str], scripts: Sequence[str]) -> str:

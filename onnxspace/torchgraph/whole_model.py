@@ -23,6 +23,7 @@ from onnxspace.model.reader import read_model
 from onnxspace.model.rewriting import rewrite
 from onnxspace.model.rewritten import check_rewritten
 from onnxspace.model.shapes import Shape, refuse_large_tensors
+from onnxspace.storage.short_text import count
 from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph.build import build
 from onnxspace.torchgraph.canonical import canonicalise_verified
@@ -78,7 +79,7 @@ def _name_inputs(graph: Graph, inputs: Sequence[Any], path: str) -> dict[str, An
     names = [value.name for value in graph.inputs]
     if len(names) != len(inputs):
         raise ModelError(
-            f"{path} takes {len(names)} input(s) ({', '.join(names)}), but {len(inputs)} were given. Give one array per input."
+            f"{path} takes {count(len(names), 'input')} ({', '.join(names)}), but {len(inputs)} were given. Give one array per input."
         )
     return dict(zip(names, inputs, strict=True))
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.errors import ConfigError, DamagedFileError, OnnxspaceError, SpaceError
-from onnxspace.exporters.discovery import is_model
+from onnxspace.errors import OnnxspaceError, SpaceError
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import (
     DEFAULT_MEMORY,
@@ -22,13 +20,10 @@ from onnxspace.inputs.execution import (
     Execution,
     Progress,
     Share,
-    follow_precision,
 )
-from onnxspace.inputs.image_statistics import describe_images, rank_sets
-from onnxspace.inputs.labels import Labels, accept_labels, state_labels
+from onnxspace.inputs.labels import Labels, accept_labels
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import EncoderNames, list_encoders
-from onnxspace.inputs.nearest_names import describe_unknown
 from onnxspace.inputs.precision import KEPT_PRECISIONS, KeptPrecision
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Detail, Protocol, Setup
@@ -39,60 +34,28 @@ from onnxspace.sandbox.limits import Limits
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
-from onnxspace.similarity.gram import RowFunction, affinity_rows
 from onnxspace.similarity.ranking import Linkage, Ranking
-from onnxspace.similarity.records import Failure
 from onnxspace.spaces import maintenance
-from onnxspace.spaces.add_fingerprints import (
-    AdditionReport,
-    Additions,
-    add_fingerprints,
-    find_order,
-    is_fingerprint,
-    read_comparable_fingerprint,
-)
+from onnxspace.spaces.add_fingerprints import Additions
 from onnxspace.spaces.catalogue import open_catalogue
-from onnxspace.spaces.compare import AffinityRow, affinities, affinity_row, certainties
-from onnxspace.spaces.create import baseline_of, new_space, probes_of
-from onnxspace.spaces.damage import ReportDamage, without_damaged
+from onnxspace.spaces.compare import AffinityRow
+from onnxspace.spaces.create import new_space, probes_of
+from onnxspace.spaces.damage import ReportDamage
 from onnxspace.spaces.display import render_entries, tabulate_entries
 from onnxspace.spaces.maintenance import Verification
-from onnxspace.spaces.merge import MergeSource, export_fingerprints, merge_space
-from onnxspace.spaces.neighbours import DUPLICATE, DuplicateGroups, Neighbour, Query, find_duplicates, find_neighbours
-from onnxspace.spaces.packed import build_index
-from onnxspace.spaces.probe_sets import create_set, find_set, list_sets, read_set_protocol, read_statistics
+from onnxspace.spaces.merge import export_fingerprints
+from onnxspace.spaces.neighbours import DUPLICATE, DuplicateGroups, Neighbour
+from onnxspace.spaces.probe_sets import create_set, list_sets
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.spaces.where import Note, Where, parse_where
 from onnxspace.storage.short_text import count as count_models
 from onnxspace.workflows.fingerprint_file import Explained, choose_detail, choose_labels, drop_outputs
-from onnxspace.workflows.space_ranking import (
-    Comparing,
-    Target,
-    compare_models,
-    describe_affinities,
-    find_sources,
-    keeps_rankings,
-    list_neighbours,
-)
-from onnxspace.workflows.space_sources import index_sources
+from onnxspace.workflows.opened_space import comparing, contents, searching, sets
+from onnxspace.workflows.opened_space.view import OpenedSpace
+from onnxspace.workflows.space_ranking import Comparing, keeps_rankings, list_neighbours
 
 #: What `nearest` searches: models whose maps are alike, or models to start from.
 NearestBy = Literal["kin", "use"]
-
-
-@dataclass(frozen=True)
-class Explaining:
-    """How a model that is not in the space is explained to be compared."""
-
-    encoder: str | Sequence[str] | None
-    config: Config | str | Path | None
-    execution: Execution
-    probes: Probes | None
-    pixels: Pixels
-
-
-_Result = TypeVar("_Result")
-_MOST_SUGGESTED = 10_000
 
 
 class Space:
@@ -109,7 +72,12 @@ class Space:
     def __init__(
         self, path: Path, protocol: Protocol, damaged: ReportDamage | None = None, chosen: Where | None = None
     ) -> None:
-        self.path, self.protocol, self._damaged, self._chosen = path, protocol, damaged, chosen
+        self.path, self.protocol = path, protocol
+        self._opened = OpenedSpace(path, protocol, damaged, chosen)
+
+    @classmethod
+    def _of(cls, opened: OpenedSpace) -> Space:
+        return cls(opened.path, opened.protocol, opened.damaged, opened.chosen)
 
     def __repr__(self) -> str:
         try:
@@ -117,7 +85,7 @@ class Space:
                 models = count_models(book.count(), "model")
         except OnnxspaceError:  # whoever looks at a space that was removed or damaged gets the reason from other methods
             models = "models that can't be read"
-        chosen = ", of which some are chosen" if self._chosen is not None else ""
+        chosen = ", of which some are chosen" if self._opened.chosen is not None else ""
         probe = f"{count_models(self.protocol.images, 'image')} ({self.protocol.probe})"
         return f"<Space {str(self.path)!r}: {models}{chosen}, {self.protocol.method} on {probe}>"
 
@@ -188,30 +156,7 @@ class Space:
         >>> space.entries()[0].encoder  # doctest: +SKIP
         '/flatten'
         """
-        found = self._all_entries()
-        return found if self._chosen is None else self._chosen.select(found)
-
-    def _entries_with(self, own: CatalogueEntry | None) -> tuple[CatalogueEntry, ...]:
-        """The entries, and that of a target, which a condition may leave out, in their order."""
-        if self._chosen is None or own is None:
-            return self.entries()
-        found = self._all_entries()
-        stems = {own.stem, *(entry.stem for entry in self._chosen.select(found))}
-        return tuple(entry for entry in found if entry.stem in stems)
-
-    def _refuse_replaced(self) -> None:
-        with open_catalogue(self.path) as book:
-            if book.protocol() != self.protocol:
-                raise SpaceError(f"{self.path} was replaced by another space after it was opened. Open it again.")
-
-    def _follow(self, execution: Execution) -> Execution:
-        """The execution in the precision of the space's maps."""
-        return follow_precision(execution, self.protocol.precision, str(self.path))
-
-    def _all_entries(self) -> tuple[CatalogueEntry, ...]:
-        self._refuse_replaced()
-        with open_catalogue(self.path) as book:
-            return tuple(book.entries())
+        return self._opened.entries()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -261,27 +206,10 @@ class Space:
         paths = [Path(path) for path in ([models] if isinstance(models, str | Path) else models)]
         encoders, configuration = list_encoders(encoder), resolve_config(config, paths, pixels, whole=False)
         labels = accept_labels(license, tags)
-
-        def find_labels(path: Path) -> Labels:
-            options = configuration.options(path)
-            return labels.over(state_labels(options.license, options.tags or ()))
-
-        maintenance.clear_interrupted(self.path)
-        report = AdditionReport()
-        try:
-            prints = [path for path in paths if is_fingerprint(path)]
-            add_fingerprints(self.path, self.protocol, prints, report, progress, find_labels)
-            if networks := [path for path in paths if not is_fingerprint(path)]:
-                from onnxspace.workflows.add_to_space import SpaceSink, add_models
-
-                execution = self._follow(
-                    Execution.on(device, batch_size, progress, cluster=cluster, limits=limits, announce=announce)
-                )
-                sink = SpaceSink(self.path, self.protocol, report, labels)
-                add_models(sink, self.probes(probes), networks, encoders, configuration, execution)
-        except BaseException as error:
-            report.note(error, self.path)
-            raise
+        execution = self._opened.follow(
+            Execution.on(device, batch_size, progress, cluster=cluster, limits=limits, announce=announce)
+        )
+        report = contents.add(self._opened, paths, encoders, configuration, probes, labels, execution)
         if report.causes and isinstance(models, str | Path):
             raise report.causes[0]
         return report.result()
@@ -297,29 +225,7 @@ class Space:
         ('c',)
         """
         theirs = other if isinstance(other, Space) else Space.open(other)
-        report = AdditionReport()
-        try:
-            source = MergeSource(theirs.path, theirs.protocol, theirs.entries())
-            merge_space(self.path, self.protocol, source, report, progress)
-            self._merge_sets(theirs, report, progress)
-        except BaseException as error:
-            report.note(error, self.path)
-            raise
-        return report.result()
-
-    def _merge_sets(self, theirs: Space, report: AdditionReport, progress: Progress | None) -> None:
-        """Merge the further sets of probe images that both spaces have; others are named in a warning."""
-        own = {one.protocol.sha256: one for one in self.open_sets().values()}
-        for other in list(theirs.open_sets().values())[1:]:
-            if (same := own.get(other.protocol.sha256)) is None:
-                report.warnings.append(
-                    f"{self.path} has no set with the images of {other.path}, which is not merged. Add it with `onnxspace space probes`."
-                )
-            else:
-                found, source = AdditionReport(), MergeSource(other.path, other.protocol, other.entries())
-                merge_space(same.path, same.protocol, source, found, progress)
-                report.failed += found.failed
-                report.causes += found.causes
+        return contents.merge(self._opened, theirs._opened, progress)
 
     def export(
         self, folder: str | Path, names: Sequence[str] | None = None, progress: Progress | None = None, labels: bool = True
@@ -331,10 +237,9 @@ class Space:
         >>> space.export("prints", ["a"])  # doctest: +SKIP
         (PosixPath('prints/a.fp'),)
         """
-        entries = self.entries() if names is None else [self._find_entry(name) for name in names]
-        return tuple(
-            export_fingerprints(self.path, self.protocol, entries, Path(folder), progress, self._damaged, labels=labels)
-        )
+        entries = self.entries() if names is None else [self._opened.find_entry(name) for name in names]
+        damaged = self._opened.damaged
+        return tuple(export_fingerprints(self.path, self.protocol, entries, Path(folder), progress, damaged, labels=labels))
 
     def tag(
         self, names: str | Sequence[str], add: str | Sequence[str] = (), remove: str | Sequence[str] = (), *,
@@ -348,18 +253,7 @@ class Space:
         1
         """
         labels, gone = accept_labels(license, add), set(accept_labels(None, remove).tags)
-        chosen = [self._find_entry(name) for name in ([names] if isinstance(names, str) else names)]
-        changed = set()
-        for one in self.open_sets().values():
-            same = [found for entry in chosen for found in one._find_same(entry)]
-            with open_catalogue(one.path) as book, book.transaction():
-                for entry in same:
-                    if (now := book.find("identity", entry.identity)) is not None:
-                        kept = replace(now.labels, tags=tuple(tag for tag in now.labels.tags if tag not in gone))
-                        if (new := labels.over(kept)) != now.labels:
-                            book.label(now, new)
-                            changed.add(now.name)
-        return len(changed)
+        return contents.label(self._opened, [names] if isinstance(names, str) else names, labels, gone)
 
     def where(self, *conditions: str, note: Note | None = None) -> Space:
         """Return this space with the models for which all `conditions` hold, such as `license=mit and tag=detector`.
@@ -371,7 +265,7 @@ class Space:
         >>> space.where("license=apache-2.0 or license=mit", "framework=pytorch").names  # doctest: +SKIP
         ('a',)
         """
-        return Space(self.path, self.protocol, self._damaged, parse_where(conditions, note) if conditions else None)
+        return Space._of(replace(self._opened, chosen=parse_where(conditions, note) if conditions else None))
 
     def remove(self, name: str) -> None:
         """Remove the model with this `name` or path, from all sets of probe images (see `open_sets`).
@@ -380,10 +274,7 @@ class Space:
 
         >>> space.remove("a")  # doctest: +SKIP
         """
-        entry = self._find_entry(name)
-        for one in reversed(self.open_sets().values()):  # the first set last, so that an interruption can be made good
-            for found in one._find_same(entry):
-                maintenance.remove(one.path, found)
+        contents.remove(self._opened, name)
 
     @property
     def sets(self) -> tuple[str, ...]:
@@ -395,10 +286,8 @@ class Space:
 
         >>> space.open_set("outdoors").rank("a")  # doctest: +SKIP
         """
-        folder = find_set(self.path, name)
-        if folder == self.path:
-            return self
-        return Space(folder, read_set_protocol(folder), self._damaged, self._chosen)
+        opened = sets.open_set(self._opened, name)
+        return self if opened is self._opened else Space._of(opened)
 
     def add_set(self, name: str, probes: Probes, detail: Detail | None = None) -> Space:
         """Add an empty set `name` of the probe images `probes`, by which models are explained as by the others; `detail` is as in `create`.
@@ -419,8 +308,7 @@ class Space:
         >>> space.rank_sets(ox.Probes.from_folder("task"))[0]  # doctest: +SKIP
         ('outdoors', 0.13)
         """
-        statistics = {name: read_statistics(one.path, one.protocol) for name, one in self.open_sets().items()}
-        return rank_sets(describe_images(pictures.images), statistics)
+        return sets.rank_sets(self._opened, pictures)
 
     def open_sets(self) -> dict[str, Space]:
         """Return the sets of probe images by name, `default` first.
@@ -430,24 +318,7 @@ class Space:
         >>> list(space.open_sets())  # doctest: +SKIP
         ['default', 'outdoors']
         """
-        found = {}
-        for name in self.sets:
-            try:
-                found[name] = self.open_set(name)
-            except SpaceError as error:
-                if self._damaged is None:
-                    raise
-                self._damaged(Failure(str(self.path), str(error)))
-        return found
-
-    def _find_same(self, entry: CatalogueEntry) -> list[CatalogueEntry]:
-        """The models of this set that are `entry`: itself, or of another set the same file, encoder and preprocessing."""
-        with open_catalogue(self.path) as book:
-            found = book.find("identity", entry.identity)
-            if found is not None:
-                return [found]
-            same = book.list_with_content(entry.content)
-        return [one for one in same if "" in (one.preprocess, entry.preprocess)]
+        return {name: Space._of(one) for name, one in sets.open_sets(self._opened).items()}
 
     def holds(self, model: str | Path) -> bool:
         """Return whether a model of the space has the name or path `model`. Raises SpaceError for a damaged space.
@@ -455,8 +326,7 @@ class Space:
         >>> space.holds("models/a.onnx")  # doctest: +SKIP
         True
         """
-        with open_catalogue(self.path) as book:
-            return book.find("name", str(model)) is not None or bool(book.list_with_path(str(model)))
+        return self._opened.holds(model)
 
     def name_of(self, model: str) -> str:
         """Return the name of the model with the name or path `model`. Raises SpaceError where there is none.
@@ -464,16 +334,7 @@ class Space:
         >>> space.name_of("models/a.onnx")  # doctest: +SKIP
         'a'
         """
-        return self._find_entry(model).name
-
-    def _find_entry(self, name: str) -> CatalogueEntry:
-        with open_catalogue(self.path) as book:
-            if (found := book.find("name", name)) is not None:
-                return found
-            if same := book.list_with_path(name):
-                return same[0]
-            names = book.names(_MOST_SUGGESTED)
-        raise SpaceError(f"{self.path}: {describe_unknown('model', name, names)}")
+        return self._opened.find_entry(model).name
 
     def affinity(
         self, memory: int = DEFAULT_MEMORY, progress: Share | None = None, cluster: str | None = None, device: Device = "cpu"
@@ -486,28 +347,7 @@ class Space:
 
         >>> space.affinity().to_dataframe()  # doctest: +SKIP
         """
-        if cluster is not None and device != "cpu":
-            raise ConfigError("The workers of a cluster compare on their CPUs. Leave out --device, or --cluster.")
-        if cluster is None:
-            return self._compute_affinity(memory, progress, _row_function_for(device))
-        from onnxspace.workflows.cluster.client import connect
-        from onnxspace.workflows.cluster.gram import affinity_rows_on
-
-        with connect(cluster) as workers:
-            return self._compute_affinity(memory, progress, partial(affinity_rows_on, workers))
-
-    def _compute_affinity(self, memory: int, progress: Share | None, rows: RowFunction | None) -> Affinity:
-        def compute(entries: Sequence[CatalogueEntry]) -> Affinity:
-            matrix, errors = affinities(self.path, self.protocol, entries, memory, progress, rows)
-            return describe_affinities(self.protocol, entries, matrix, errors)
-
-        return self._without_damaged(self.entries(), compute)
-
-    def _without_damaged(
-        self, entries: Sequence[CatalogueEntry], compute: Callable[[Sequence[CatalogueEntry]], _Result], needed: str = ""
-    ) -> _Result:
-        """Return `compute(entries)`, without models whose files are damaged where those are reported; `needed` must be whole."""
-        return without_damaged(self.path, self.protocol, entries, compute, self._damaged, needed)
+        return comparing.compare_all(self._opened, memory, progress, cluster, device)
 
     @property
     def ranks_by_use(self) -> bool:
@@ -528,16 +368,7 @@ class Space:
         >>> space.compare("a").rank("a").sources  # doctest: +SKIP
         (('b', 0.9), ('c', 0.4))
         """
-        self._refuse_replaced()
-        asked = None if target is None else self._describe_target(target)
-        how = Comparing(memory, progress, certain)
-        return self._compare_kept(lambda keep: compare_models(self.path, self.protocol, asked, replace(how, keep=keep)), asked)
-
-    def _describe_target(self, target: str | Path | Fingerprint) -> Target:
-        """The model of the space that `target` names, or the fingerprint that it is."""
-        if isinstance(target, Fingerprint) or (is_fingerprint(Path(target)) and not self.holds(target)):
-            return self._read_target(target)
-        return Target.of_entry(self.path, self.protocol, self._find_entry(str(target)))
+        return searching.compare(self._opened, target, Comparing(memory, progress, certain))
 
     def rank(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Ranking:
         """Return the ranking of sources for `target` (a name or path), best first. Raises SpaceError for an unknown model.
@@ -557,16 +388,7 @@ class Space:
         >>> space.row("a").sources[0]  # name, affinity, standard error  # doctest: +SKIP
         ('b', 0.71, 0.0)
         """
-        own = self._find_entry(target)
-
-        def compute(entries: Sequence[CatalogueEntry]) -> AffinityRow:
-            index = next((i for i, entry in enumerate(entries) if entry.stem == own.stem), None)
-            if index is None:
-                raise SpaceError(f"{own.name} was removed from {self.path} meanwhile.")
-            values = affinity_row(self.path, self.protocol, entries, index, memory, progress)
-            return AffinityRow(own.name, tuple(entry.name for entry in entries), *values)
-
-        return self._without_damaged(self._entries_with(own), compute, own.stem)
+        return comparing.compare_one(self._opened, target, memory, progress)
 
     def certainty(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Certainty:
         """Return the certainty of the ranking of sources for `target`, by resampling the probe images with a constant seed.
@@ -587,9 +409,7 @@ class Space:
         >>> [one.settled for one in space.certainties([space.rank("a"), space.rank("b")])]  # doctest: +SKIP
         [41, 12]
         """
-        names = {name for ranking in rankings for name in (ranking.target, *(source for source, _ in ranking.sources))}
-        entries = [entry for entry in self._all_entries() if entry.name in names]
-        return certainties(self.path, self.protocol, entries, rankings, memory)
+        return comparing.resample(self._opened, rankings, memory)
 
     def nearest(
         self, model: str | Path | Fingerprint, count: int = 10, *, by: NearestBy = "kin",
@@ -609,29 +429,12 @@ class Space:
         >>> space.nearest("new.onnx", 5)[0].name  # doctest: +SKIP
         'a'
         """
-        explaining = Explaining(
-            encoder,
-            config,
-            self._follow(Execution.on(device, batch_size, progress, limits=limits, announce=announce)),
-            probes,
-            pixels,
-        )
-        target = self._find_target(model, explaining, warn)
+        execution = self._opened.follow(Execution.on(device, batch_size, progress, limits=limits, announce=announce))
+        explaining = searching.Explaining(encoder, config, execution, probes, pixels)
+        target = searching.find_target(self._opened, model, explaining, warn)
         if by == "use":
-            return list_neighbours(self._rank_sources(target, exact, warn), count)
-        query = Query(target.prints, count, target.identity, exact)
-        return self._compare_kept(lambda keep: find_neighbours(self.path, self.protocol, query, warn, keep), target)
-
-    def _compare_kept(self, compute: Callable[[frozenset[str] | None], _Result], target: Target | None) -> _Result:
-        """Return `compute(identities)` of the models that a condition chose (None: all), without those whose files are damaged."""
-        try:
-            return compute(None if self._chosen is None else frozenset(entry.identity for entry in self.entries()))
-        except DamagedFileError:
-            return self._without_damaged(
-                self.entries(),
-                lambda entries: compute(frozenset(entry.identity for entry in entries)),
-                "" if target is None or target.entry is None else target.entry.stem,
-            )
+            return list_neighbours(searching.search_sources(self._opened, target, exact, warn), count)
+        return searching.search_kin(self._opened, target, count, exact, warn)
 
     def sources(
         self, model: str | Path | Fingerprint, *, encoder: str | Sequence[str] | None = None,
@@ -648,38 +451,10 @@ class Space:
         >>> space.sources("new.onnx").rank("new").sources[0]  # doctest: +SKIP
         ('a', 0.95)
         """
-        explaining = Explaining(
-            encoder,
-            config,
-            self._follow(Execution.on(device, batch_size, progress, limits=limits, announce=announce)),
-            probes,
-            pixels,
-        )
-        return self._rank_sources(self._find_target(model, explaining, warn), exact, warn)
-
-    def _rank_sources(self, target: Target, exact: bool, warn: Callable[[str], None] | None) -> Affinity:
-        how = Comparing(exact=exact, warn=warn)
-        return self._compare_kept(lambda keep: find_sources(self.path, self.protocol, target, replace(how, keep=keep)), target)
-
-    def _find_target(
-        self, model: str | Path | Fingerprint, explaining: Explaining, warn: Callable[[str], None] | None
-    ) -> Target:  # fmt: skip
-        """The model of the space that `model` names, the fingerprint that it is, or what another model is explained to be."""
-        if isinstance(model, Fingerprint) or (is_fingerprint(Path(model)) and not self._has(str(model))):
-            return self._read_target(model)
-        if is_model(str(model)) and not self._has(str(model)):
-            configuration = resolve_config(explaining.config, [Path(model)], explaining.pixels, whole=False)
-            encoders = list_encoders(explaining.encoder)
-            found, _, warnings = self._explain(Path(model), encoders, configuration, explaining.probes, explaining.execution)
-            if warn is not None:
-                for warning in warnings:
-                    warn(warning)
-            return Target.of_fingerprint(found, model)
-        return Target.of_entry(self.path, self.protocol, self._find_entry(str(model)))
-
-    def _read_target(self, model: str | Path | Fingerprint) -> Target:
-        order = find_order(self.path, self.protocol)
-        return Target.of_fingerprint(read_comparable_fingerprint(self.path, self.protocol, model, order), model)
+        execution = self._opened.follow(Execution.on(device, batch_size, progress, limits=limits, announce=announce))
+        explaining = searching.Explaining(encoder, config, execution, probes, pixels)
+        target = searching.find_target(self._opened, model, explaining, warn)
+        return searching.search_sources(self._opened, target, exact, warn)
 
     def index(self, progress: Share | None = None, by: NearestBy | None = None) -> int:
         """Build the approximate indexes that `nearest` and `duplicates` use among many models, or add new ones to them.
@@ -692,14 +467,8 @@ class Space:
         """
         count = 0
         if by == "use" or (by is None and self.ranks_by_use):
-            count = self._compare_kept(lambda keep: index_sources(self.path, self.protocol, progress, keep), None)
-        if by == "use":
-            return count
-        return self._compare_kept(lambda keep: build_index(self.path, self.protocol, progress, keep), None)
-
-    def _has(self, name: str) -> bool:
-        with open_catalogue(self.path) as book:
-            return book.find("name", name) is not None
+            count = searching.build_use_index(self._opened, progress)
+        return count if by == "use" else searching.build_kin_index(self._opened, progress)
 
     def fingerprint(
         self, model: str | Path, output: str | Path, *, encoder: str | Sequence[str] | None = None,
@@ -714,22 +483,12 @@ class Space:
 
         >>> found, assumed, warnings = space.fingerprint("new.onnx", "new.fp")  # doctest: +SKIP
         """
-        configuration = resolve_config(config, [Path(model)], pixels, whole=False)
-        execution = self._follow(Execution.on(device, batch_size, progress, limits=limits, announce=announce))
-        explained = self._explain(Path(model), list_encoders(encoder), configuration, probes, execution)
+        execution = self._opened.follow(Execution.on(device, batch_size, progress, limits=limits, announce=announce))
+        explaining = searching.Explaining(encoder, config, execution, probes, pixels)
+        explained = searching.explain(self._opened, Path(model), explaining)
         found = choose_labels(drop_outputs(explained, keep=outputs), labels)
         write_fingerprint(Path(output), found[0])
         return found
-
-    def _explain(
-        self, model: Path, encoders: Sequence[str], config: Config, probes: Probes | None, execution: Execution
-    ) -> Explained:
-        from onnxspace.workflows.add_to_space import list_records
-        from onnxspace.workflows.fingerprint import fingerprint
-
-        baseline = None if self.protocol.baseline is None else baseline_of(self.path, self.protocol)
-        setup = self.protocol.setup(self.probes(probes), baseline)
-        return fingerprint(model, self.protocol, setup, encoders, config, execution, partial(list_records, self.path))
 
     def duplicates(
         self, least: float = DUPLICATE, memory: int = DEFAULT_MEMORY, progress: Share | None = None
@@ -756,10 +515,7 @@ class Space:
         >>> space.duplicate_groups().members  # doctest: +SKIP
         (('a', 'a-copy'),)
         """
-        return self._without_damaged(
-            self.entries(),
-            lambda entries: find_duplicates(self.path, self.protocol, entries, least, memory, progress, warn),
-        )
+        return comparing.group_duplicates(self._opened, least, memory, progress, warn)
 
     def tree(
         self, linkage: Linkage = "average", memory: int = DEFAULT_MEMORY, progress: Share | None = None
@@ -804,13 +560,3 @@ class Space:
         (3, 81920)
         """
         return maintenance.compact(self.path)
-
-
-def _row_function_for(device: Device) -> RowFunction | None:
-    """Return the function that compares maps on a device; None for the CPU, which needs none."""
-    if device == "cpu":
-        return None
-    from onnxspace.attribution.devices import list_devices, resolve_compute
-    from onnxspace.similarity.gpu_worker import tile_worker_for
-
-    return partial(affinity_rows, worker=tile_worker_for(list_devices(resolve_compute(device))[0]))

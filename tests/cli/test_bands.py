@@ -36,9 +36,7 @@ def test_result_and_page(six: Cli) -> None:
     found = six("score", "six0.onnx", "six1.onnx", "good.onnx", *PROBE, "--output", "out", "--json")
     assert found.code == 2
     assert [model["name"] for model in parsed(found.out)["models"]] == ["six0", "six1"]
-    assert (
-        "good.onnx takes RGB images, but the probe images have 6 band(s). State which of them it takes as `bands`" in found.err
-    )
+    assert "good.onnx takes RGB images, but the probe images have 6 bands. State which of them it takes as `bands`" in found.err
     assert np.load("out/probes.npy").shape == (4, 16, 16, 6)
     assert six("report", "out", "-o", "page.html").code == 0
     assert "data:image/webp" in Path("page.html").read_text()
@@ -79,7 +77,7 @@ def test_explain_takes_an_array_of_images(six: Cli) -> None:
     np.testing.assert_allclose(found.columns[0].maps, ox.attribute("six0.onnx", probes), rtol=1e-5, atol=1e-8)
     assert found.names == ("six[0]", "six[1]", "six[2]", "six[3]")
     np.testing.assert_array_equal(found.images, probes.images[..., :3])
-    assert found.note == "images of 6 band(s): bands 0, 1, 2 as red, green, blue"
+    assert found.note == "images of 6 bands: bands 0, 1, 2 as red, green, blue"
     assert found.note in found._repr_html_()
 
 
@@ -109,9 +107,9 @@ def options_of(bands: int) -> ModelOptions:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("good.onnx", "six.npy"), "good.onnx takes RGB images, but the probe images have 6 band(s)"),
+        (("good.onnx", "six.npy"), "good.onnx takes RGB images, but the probe images have 6 bands"),
         (("six0.onnx", "six.npy", "photo.png"), "photo.png is a photo, and six.npy has bands. Explain them apart."),
-        (("six0.onnx", "six.npy", "four.npy"), "four.npy has 4 band(s), six.npy has 6. Explain them apart."),
+        (("six0.onnx", "six.npy", "four.npy"), "four.npy has 4 bands, six.npy has 6. Explain them apart."),
         (("six0.onnx", "many.npy"), "many.npy holds 33 images, more than the 32 that a picture shows."),
     ],
 )

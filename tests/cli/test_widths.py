@@ -103,6 +103,7 @@ def test_names_are_shortened_in_the_middle_where_a_table_then_fits() -> None:
     assert [len(line) for line in lines] == [WIDTH] * 3
     assert [line.split()[-1] for line in lines] == ["value", "0.5", "0.25"]
     assert re.search(r"1  a-model.*…\S*long-v2 ", lines[1])
+    assert list(align([["", "x"], ["│   1. a", "1"], ["   10. b", "2"]], 0))[1:] == ["│   1. a  1", "   10. b  2"]
     assert list_wide_lines("\n".join(align([[*row, "x" * 40, "y" * 20] for row in rows], 1))) == []
 
 

@@ -104,7 +104,7 @@ def test_a_folder_fills_a_picture_with_what_there_is_room_for(run: Run, place: P
     [
         (("-o", "p.html"), "a folder by --probe"),
         (("--probe", "none", "-o", "p.html"), "none does not exist"),
-        (("--probe", "photos", "--faithfulness"), "--probe"),
+        (("--probe", "photos", "--faithfulness", "--animate", "a.gif"), "--animate"),
     ],
 )
 def test_what_can_not_be_shown_is_refused(run: Run, place: Path, arguments: tuple[str, ...], words: str) -> None:

@@ -8,8 +8,6 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from onnxspace.storage.printable import shorten
-
 #: Columns of tables where there is no terminal, and the least and the most that are used of one.
 WIDTH, _LEAST, _MOST = 80, 40, 10_000
 #: Characters to which names in tables are shortened.
@@ -87,7 +85,7 @@ def align(rows: Sequence[Sequence[str]], name: int, gap: str = "  ") -> Iterator
     ['place  model', '    1  a']
     """
     room = _name_room(rows, name, gap)
-    rows = [[shorten(cell, room) if column == name else cell for column, cell in enumerate(row)] for row in rows]
+    rows = [[_cut_middle(cell, room) if column == name else cell for column, cell in enumerate(row)] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for part, columns in enumerate(_divide([width + len(gap) for width in widths], name, len(gap))):
         if part:
@@ -96,6 +94,12 @@ def align(rows: Sequence[Sequence[str]], name: int, gap: str = "  ") -> Iterator
             if not part or any(row[c] for c in columns[1:]):
                 cells = (f"{row[c]:<{widths[c]}}" if c == name else f"{row[c]:>{widths[c]}}" for c in columns)
                 yield gap.join(cells).rstrip()
+
+
+def _cut_middle(cell: str, room: int) -> str:
+    """A cell of at most `room` characters; its blanks are kept, since places may be in front of names."""
+    head = (room - 1) // 2
+    return cell if len(cell) <= room else f"{cell[:head]}…{cell[len(cell) - room + 1 + head :]}"
 
 
 def _name_room(rows: Sequence[Sequence[str]], name: int, gap: str) -> int:

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 
 from onnxspace.differences.findings import format_percent
 from onnxspace.differences.page.content import PageContent, make_content
@@ -17,7 +16,7 @@ from onnxspace.differences.page.rows import REWRITTEN, GraphRow
 from onnxspace.differences.result import STATUSES, GraphDetails, LayerRow, ModelDiff
 from onnxspace.differences.table import select_rows
 from onnxspace.report.data_uri import data_uri, limit_of, to_colours
-from onnxspace.report.self_contained import read_asset, to_script_json, write_policy
+from onnxspace.report.self_contained import make_template, read_asset, to_script_json, write_policy
 from onnxspace.storage.printable import make_printable, shorten
 
 #: Signs of what became of nodes, so that colours are not all that tells them apart.
@@ -50,8 +49,7 @@ def render_page(found: ModelDiff, details: GraphDetails, pictures: PagePictures 
     scripts = [read_asset(name, __package__) for name in ("graphs.js", "diff.js")]
     content = make_content(found, details)
     names = [shorten(one.name, _NAME) for one in (found.old, found.new)]
-    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return page.from_string(read_asset("diff.html", __package__)).render(
+    return make_template("diff.html", __package__).render(
         policy=write_policy([style], scripts), style=style, scripts=scripts, data=to_script_json({**content.data, "signs": SIGNS}),
         title=f"{names[0]} → {names[1]}", names=names, verdict=found.verdict, verdict_words=_VERDICTS[found.verdict],
         summary=make_printable(found.summary), changes=[make_printable(change.text) for change in found.changes],
