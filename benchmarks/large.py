@@ -103,10 +103,10 @@ def show_large(folder: Path, rounds: int, width: int, methods: tuple[str, ...] =
 
     path, image = write_network(folder / "isnet.onnx", width, SIDE), folder / "image.png"
     Image.fromarray(onnxspace.Probes.generate(1, SIDE).images[0]).save(image)
-    for method in methods:
+    for method in methods:  # the peak first: a process begins with that of the one that starts it
+        print(f"{method}: {measure_peak(path, image, method, LIMIT):.2f} GiB with --limits memory={LIMIT}", flush=True)
         times = measure_times(path, method, rounds, SIDE, ROOM)
         medians = {name: [statistics.median(column) for column in zip(*found, strict=True)] for name, found in times.items()}
         work, clock = (medians["computed again"][place] / medians["kept"][place] for place in (0, 1))
         shown = ", ".join(f"{name} {seconds[0]:.1f} s ({seconds[1]:.1f} s by the clock)" for name, seconds in medians.items())
         print(f"{method}: {shown}; {work:.2f} times the work, {clock:.2f} times the time", flush=True)
-        print(f"{method}: {measure_peak(path, image, method, LIMIT):.2f} GiB with --limits memory={LIMIT}", flush=True)

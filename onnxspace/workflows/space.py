@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.errors import OnnxspaceError, SpaceError
+from onnxspace.errors import ConfigError, OnnxspaceError, SpaceError
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import (
     DEFAULT_MEMORY,
