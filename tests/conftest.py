@@ -112,6 +112,18 @@ def sandboxed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def shared_conversions() -> Iterator[None]:
+    """A model is converted once for all tests: see tests/helpers/shared_conversions.py, which imports Torch."""
+    if "onnxspace.torchgraph.encoder_graph" not in sys.modules:
+        yield
+        return
+    from tests.helpers.shared_conversions import sharing_conversions
+
+    with sharing_conversions():
+        yield
+
+
+@pytest.fixture(autouse=True)
 def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages are not wrapped, wherever the tests run."""
     monkeypatch.delenv("COLUMNS", raising=False)
@@ -124,8 +136,15 @@ def drawn_probes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def sketched_results(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures of affinities are text."""
+def drawn_results() -> None:
+    """Pictures of affinities are drawn, in folders of tests whose results are sketched."""
+
+
+@pytest.fixture
+def sketched_results(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of affinities are text, unless a test asks for `drawn_results`."""
+    if "drawn_results" in request.fixturenames:
+        return
     monkeypatch.setattr("onnxspace.report.heatmap.draw_affinity", sketch_result)
 
 

@@ -12,6 +12,11 @@ from tests.helpers.sentences import Cli, Outcome
 from tests.helpers.widths import WIDTH
 
 
+@pytest.fixture(autouse=True)
+def results_are_sketched(sketched_results: None) -> None:
+    """Tests of commands do not look at the picture of the affinities, but for those that ask for `drawn_results`."""
+
+
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal of 80 columns."""

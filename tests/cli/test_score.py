@@ -216,7 +216,7 @@ def test_config_names_encodes_and_preprocesses(run: Run, place: Path) -> None:
     assert scored(run) != found
 
 
-def test_output_keeps_maps_matrix_rankings_and_a_picture(run: Run, place: Path) -> None:
+def test_output_keeps_maps_matrix_rankings_and_a_picture(run: Run, place: Path, drawn_results: None) -> None:
     found = scored(run, "--output", "result")
     result = place / "result"
     kept = {p.relative_to(result).as_posix() for p in result.rglob("*") if p.is_file()}

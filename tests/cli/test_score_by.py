@@ -27,7 +27,6 @@ from onnxspace.workflows.child import representations
 from tests.helpers.commands import Run
 from tests.helpers.nets import Net, save
 
-pytestmark = pytest.mark.usefixtures("sketched_results")
 CLASSIFIERS, CLASSIFIER_OPTIONS = "abc", {"units": 6}
 MODELS = ("a.onnx", "b.onnx", "c.onnx")
 COUNT = 12

@@ -28,7 +28,6 @@ from onnxspace.workflows.child import representations
 from tests.cli.test_score_by import COUNT, IMAGES, MODELS, features, scored
 from tests.helpers.commands import Run
 
-pytestmark = pytest.mark.usefixtures("sketched_results")
 CLASSIFIERS, CLASSIFIER_OPTIONS = "abc", {"units": 6}
 PICTURES = 40
 

@@ -1,7 +1,8 @@
 """Conversions that tests share: most tests of commands take the same few small networks, and convert them in the same way.
 
-Where a test has a worker's tasks run in its own process (`tests/helpers/direct.py`, `tests/checking/conftest.py`), a model is
-converted once for all of them. Tests of the conversion, and those of worker processes, convert each time.
+Where a test has a worker's tasks run in its own process (`tests/helpers/direct.py`), or calls a function that converts, a model is
+converted once for all of them. Tests of the conversion, which call `convert` and `to_torch`, and those of worker processes convert
+each time.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -18,14 +21,8 @@ from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import Model
 from onnxspace.torchgraph.encoder_graph import EncoderGraph, convert
 
-#: Modules that convert for a worker's tasks.
-_MODULES = (
-    "onnxspace.attribution.gradient_fields",
-    "onnxspace.attribution.maps",
-    "onnxspace.workflows.child.explain",
-    "onnxspace.workflows.child.layers",
-    "onnxspace.workflows.child.representations",
-)
+#: Packages whose modules convert.
+_USERS = ("onnxspace.attribution.", "onnxspace.checking.", "onnxspace.differences.", "onnxspace.workflows.")
 _MOST_WEIGHTS = 2**22  # bytes of a graph that is kept
 _MOST = 500  # graphs that are kept
 _kept: dict[tuple[object, ...], EncoderGraph] = {}
@@ -48,9 +45,16 @@ def _count_bytes(converted: EncoderGraph) -> int:
 
 @contextmanager
 def sharing_conversions() -> Iterator[None]:
-    """Within the block, tasks take a conversion that there is; where a test has put its own function, that one remains."""
+    """Within the block, what converts takes a conversion that there is; where a test has put its own function, that one remains."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in _MODULES:
-            if getattr(module := sys.modules.get(name), "convert", None) is convert:
+        for module in _list_users(len(sys.modules)):
+            if vars(module).get("convert") is convert:
                 patch.setattr(module, "convert", convert_once)
         yield
+
+
+@lru_cache(1)
+def _list_users(loaded: int) -> list[ModuleType]:
+    """The modules that may convert, of those that are loaded now, so many."""
+    found = [module for name, module in sys.modules.items() if name.startswith(_USERS)]
+    return [module for module in found if hasattr(module, "convert")]

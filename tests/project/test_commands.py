@@ -30,6 +30,7 @@ RUN_ELSEWHERE = {
 SMALLER = (
     ("models/*.onnx", "models/shapes-torch.onnx models/digits-torch.onnx models/shapes-jax.onnx"),
     ("--budget 10m", "--budget 1s"),
+    ("--probe photos --method grad-cam --method elrp", "--probe photos/star --method grad-cam --method elrp"),
     ("--save best.onnx", "--save best.onnx --workers 1"),
 )
 IMAGES = {"score": "12", "transfer": "40", "layers": "4", "create": "8", "fingerprint": "8", "check": "6"}

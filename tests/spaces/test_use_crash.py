@@ -38,7 +38,7 @@ def index(home: Path) -> None:
 
 #: An action, and how many steps lie between two deaths; all steps where all cases are run.
 DEATHS = [
-    *(pytest.param(action, 5, id=action.__name__) for action in (search, index)),
+    *(pytest.param(action, 7, id=action.__name__) for action in (search, index)),
     *(pytest.param(action, 1, id=f"{action.__name__}, every step", marks=pytest.mark.exhaustive) for action in (search, index)),
 ]
 

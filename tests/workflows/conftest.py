@@ -14,6 +14,11 @@ from tests.helpers.nets import classifier, save
 from tests.helpers.stopped_runs import SCORE, Content, content, interrupt
 
 
+@pytest.fixture(autouse=True)
+def results_are_sketched(sketched_results: None) -> None:
+    """Tests of workflows do not look at the picture of the affinities, but for those that ask for `drawn_results`."""
+
+
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the batches that are computed from now on."""

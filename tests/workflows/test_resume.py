@@ -24,13 +24,6 @@ CLASSIFIERS = "ab"
 UNITS = ("--method", "unit-saliency", "--units", "3", "--encoder", "t3")
 
 
-@pytest.fixture(autouse=True)
-def quick(request: pytest.FixtureRequest) -> None:
-    """Draw pictures of the result only after SIGKILL, in a process that knows of no fixture."""
-    if request.node.originalname != "test_killed":
-        request.getfixturevalue("sketched_results")
-
-
 def whole(place: Path, capfd: pytest.CaptureFixture[str], command: tuple[str, ...]) -> tuple[Content, str]:
     """What an undisturbed run of the command keeps and prints."""
     assert run(*command[:-1], "reference") == 0
@@ -96,8 +89,10 @@ def test_killed(
     computed: list[int],
     monkeypatch: pytest.MonkeyPatch,
     warm_python: Path,
+    drawn_results: None,
     name: str,
 ) -> None:
+    """Pictures of the result are drawn, as in the process that is killed, which knows of no fixture."""
     monkeypatch.setattr(cache_key, "_hash_code", lambda: "unchanged")  # by those who work on it while this runs
     expected, printed = whole(place, capfd, SCORE)
     function, time, left = MOMENTS[name]

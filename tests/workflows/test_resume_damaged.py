@@ -17,7 +17,6 @@ from onnxspace.storage.map_file import MapWriter
 from tests.helpers.commands import exit_code as run
 from tests.helpers.stopped_runs import BATCH, IMAGES, SCORE, Content, content
 
-pytestmark = pytest.mark.usefixtures("sketched_results")
 CLASSIFIERS = "ab"
 
 

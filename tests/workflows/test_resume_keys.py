@@ -17,7 +17,6 @@ from tests.helpers.commands import exit_code as run
 from tests.helpers.nets import classifier, save
 from tests.helpers.stopped_runs import BATCH, IMAGES, SCORE, interrupt
 
-pytestmark = pytest.mark.usefixtures("sketched_results")
 CLASSIFIERS = "ab"
 
 

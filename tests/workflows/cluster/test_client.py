@@ -69,7 +69,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with two models, as many Torch threads as workers have, and chunks of two batches."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(dispatch, "IMAGES", 2 * BATCH)
-    monkeypatch.setattr("onnxspace.report.heatmap.draw_affinity", lambda result, path: path.write_text(repr(result.names)))
     for seed, name in enumerate("ab"):
         save(classifier(seed=seed), tmp_path / f"{name}.onnx")
     return tmp_path
