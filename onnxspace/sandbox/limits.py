@@ -71,7 +71,6 @@ def machine_limits() -> Limits:
     return Limits(max(_LEAST_CHOSEN, count_machine_memory() // 2), 600 * count_processors(), 600)
 
 
-@cache
 def count_machine_memory() -> int:
     """Return the bytes of memory of this machine, or of the container that this process runs in."""
     sizes = [2**34]

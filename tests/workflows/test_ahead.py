@@ -159,3 +159,19 @@ def test_workers_that_start_early_are_those_that_are_borrowed(monkeypatch: pytes
     with worker.borrow_worker(TASKS, limits) as first, worker.borrow_worker(TASKS, limits) as second:
         assert {first.pid, second.pid} == early
     close_idle_workers()
+
+
+@pytest.mark.parametrize(
+    ("limit", "threads", "models", "expected"),
+    [(4, 0, 2, True), (5, 0, 2, False), (4, 1, 2, False), (4, 2, 2, True), (4, 0, 1, False)],
+)
+def test_a_second_worker_needs_a_processor_and_the_memory_of_both(
+    limit: int, threads: int, models: int, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a machine with 8 GiB and two processors; `limit` is what each worker may take, in GiB."""
+    from onnxspace.inputs.execution import Compute, Execution
+
+    monkeypatch.setattr(ahead, "count_machine_memory", lambda: 8 * 2**30)
+    monkeypatch.setattr(ahead, "count_processors", lambda: 2)
+    execution = Execution.on(Compute("cpu", threads=threads), limits=f"memory={limit}G")
+    assert ahead.can_look_ahead(execution, models) is expected
