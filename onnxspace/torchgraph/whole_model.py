@@ -79,7 +79,7 @@ def _name_inputs(graph: Graph, inputs: Sequence[Any], path: str) -> dict[str, An
     names = [value.name for value in graph.inputs]
     if len(names) != len(inputs):
         raise ModelError(
-            f"{path} takes {count(len(names), 'input')} ({', '.join(names)}), but {len(inputs)} were given. Give one array per input."
+            f"{path} takes {count(len(names), 'input')} ({', '.join(names)}), not {len(inputs)}. Give one array per input."
         )
     return dict(zip(names, inputs, strict=True))
 
