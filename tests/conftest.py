@@ -127,6 +127,7 @@ def shared_conversions() -> Iterator[None]:
 def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages are not wrapped, wherever the tests run."""
     monkeypatch.delenv("COLUMNS", raising=False)
+    os.unsetenv("COLUMNS")  # which the library readline sets for child processes, past os.environ
 
 
 @pytest.fixture(autouse=True)

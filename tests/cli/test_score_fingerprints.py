@@ -200,7 +200,7 @@ def test_the_folder_has_maps_of_networks_and_errors_of_the_rest(prints: Run) -> 
     ],
 )
 def test_an_untrusted_fingerprint_is_never_followed_beyond_its_limits(
-    prints: Run, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    prints: Run, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch, drawn_results: None
 ) -> None:
     """No file is opened, nothing huge is drawn; it is compared with its like, and refused beside a network."""
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save("secret.png")
