@@ -39,3 +39,12 @@ def describe_statistics(groups: Groups, _: Groups) -> Iterator[Change]:
     where = "a normalisation" if len(groups) == 1 else f"{len(groups)} normalisations"
     text = f"The statistics of {where} {what}, while scale and shift are equal: parameters differ by {gaps} ({list_layers(groups)})."
     yield Change("statistics", text, name_layers(groups))
+
+
+def describe_neutral(groups: Groups, layers: Groups) -> Iterator[Change]:
+    """Normalisations without a scale and a shift of their own."""
+    where = "a normalisation" if len(groups) == 1 else f"{len(groups)} normalisations"
+    text = (
+        f"The scale of {where} is 1 and the shift 0, as before training or where other layers have them: {list_layers(groups)}."
+    )
+    yield Change("neutral", text, name_layers(groups))

@@ -9,7 +9,7 @@ from onnxspace.differences.findings import format_percent, format_percents
 from onnxspace.differences.layer_names import add_names, count_of, list_layers, name_layers, weights_of
 from onnxspace.differences.order_words import describe_orders
 from onnxspace.differences.result import Change, NodeGroup
-from onnxspace.differences.value_words import describe_clipped, describe_exchanged, describe_statistics
+from onnxspace.differences.value_words import describe_clipped, describe_exchanged, describe_neutral, describe_statistics
 from onnxspace.storage.short_text import count
 
 _PRECISIONS = {
@@ -131,9 +131,11 @@ def _describe_unread(groups: Groups, layers: Groups) -> Iterator[Change]:
 
 def _describe_clustered(groups: Groups, layers: Groups) -> Iterator[Change]:
     levels = [int(weights_of(group)["levels"]) for group in groups]
-    number = f"{min(levels)} to {max(levels)}" if min(levels) < max(levels) else str(levels[0])
+    number = (
+        f"{min(levels)} to {max(levels)} different values" if min(levels) < max(levels) else count(levels[0], "different value")
+    )
     gaps = format_percents([float(weights_of(group)["difference"]) for group in groups])
-    text = f"Weights were replaced by {number} different values in {count_of(groups, layers)}: they differ by {gaps}{add_names(groups, layers)}."
+    text = f"Weights were replaced by {number} in {count_of(groups, layers)}: they differ by {gaps}{add_names(groups, layers)}."
     yield Change("clustered", text, name_layers(groups))
 
 
@@ -241,4 +243,5 @@ _SENTENCES: Mapping[str, Describe] = {
     "transposed": _describe_transposed, "edited": _describe_edited, "unread": _describe_unread, "adapted": _describe_adapted, "factorised": _describe_factorised, "shifted": _describe_shifted, "bias": _describe_bias,
     "scaled": _describe_scaled, "folded_wrongly": _describe_folded, "swapped": _describe_swapped, "replaced": _describe_replaced,
     "resized": _describe_resized, "clipped": describe_clipped, "exchanged": describe_exchanged, "statistics": describe_statistics,
+    "neutral": describe_neutral,
 }  # fmt: skip

@@ -191,6 +191,6 @@ def test_a_mean_alone_keeps_its_gradient() -> None:
 
 
 @pytest.mark.parametrize("step", [2, 3, 4])
-def test_phases_areinterleave_phasesd_as_by_a_pixel_shuffle(step: int) -> None:
+def test_phases_are_interleaved_as_by_a_pixel_shuffle(step: int) -> None:
     phases = torch.randn(2, 3 * step * step, 5, 4).contiguous(memory_format=torch.channels_last)
     assert torch.equal(interleave_phases(phases, step), F.pixel_shuffle(phases, step))

@@ -50,6 +50,17 @@ def test_rounding_to_half_precision_is_told_from_training() -> None:
     assert compare_weights(layer(ROWS), layer(moved, "float16")).kind == "trained"
 
 
+@pytest.mark.parametrize("bits", ["half", "brain"])
+def test_rounding_before_a_normalisation_was_folded_is_told_from_training(bits: str) -> None:
+    rounded = ROWS.astype(np.float16).astype(np.float32) if bits == "half" else cut_bits(ROWS)
+    factors = np.linspace(0.3, 1.7, 24, dtype=np.float32)[:, None]
+    assert compare_weights(layer(ROWS * factors), layer(rounded * factors)).kind == "requantised"
+    for size in (1e-5, 1e-4, 1e-3):
+        moved = ROWS + np.float32(size) * RNG.standard_normal(ROWS.shape).astype(np.float32)
+        assert compare_weights(layer(ROWS * factors), layer(moved * factors)).kind == "trained"
+    assert compare_weights(layer(ROWS), layer(ROWS * (1 + factors / 1000))).kind == "scaled"
+
+
 def test_rounding_that_is_stored_in_single_precision_is_told_from_training() -> None:
     half, brain = ROWS.astype(np.float16).astype(np.float32), cut_bits(ROWS)
     assert [compare_weights(layer(ROWS), layer(one)).kind for one in (half, brain)] == ["requantised"] * 2

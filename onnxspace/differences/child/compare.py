@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 
 from threadpoolctl import threadpool_limits
@@ -25,6 +25,7 @@ from onnxspace.differences.child.passes import (
     promote_movers,
 )
 from onnxspace.differences.child.regions import absorb, attach_outputs
+from onnxspace.differences.child.scaled_biases import mark_scaled_biases
 from onnxspace.differences.child.segments import SegmentedRun
 from onnxspace.differences.child.sides import Side
 from onnxspace.differences.child.signatures import measure_distance
@@ -88,7 +89,8 @@ def _make_match(match: Match) -> Match:
             for owned in of.values():
                 owned[:] = [k for k in owned if k != i]
             of.setdefault(host, []).append(i)
-    return mark_swapped(replace(match, changes=compare_layers(old, new, pairs, absorbed), absorbed=absorbed))
+    found = replace(match, changes=compare_layers(old, new, pairs, absorbed), absorbed=absorbed)
+    return mark_swapped(mark_scaled_biases(found))
 
 
 def _align_in_rounds(
@@ -158,15 +160,20 @@ def _resolve_permuted(
     match: Match, statuses: Mapping[int, str], outputs: list[tuple[TensorPair, PairStatistics | None]]
 ) -> dict[int, str]:
     """Permuted channels are another layout where the outputs or all readers undo it, else a departure and what follows it."""
-    same = bool(outputs) and all(found is not None and found.relative <= match.limit for _, found in outputs)
-    found, undone = dict(statuses), list_undone(match, statuses)
+    if bool(outputs) and all(found is not None and found.relative <= match.limit for _, found in outputs):
+        return {a: "relaid" if status == "permuted" else status for a, status in statuses.items()}
+    found = _spread_permuted(match, statuses, list_undone(match, statuses))
+    return found if "departs" in found.values() else _spread_permuted(match, statuses, set())
+
+
+def _spread_permuted(match: Match, statuses: Mapping[int, str], undone: Set[int]) -> dict[int, str]:
+    """Permuted channels that readers undo are relaid, others depart, and what they reach is behind them."""
+    found, side = dict(statuses), match.old.side
     reached: set[int] = set()
     for a in sorted(found):
-        fed = any(
-            match.old.side.graph.producer.get(match.old.side.roots[name]) in reached for name in match.old.side.reads_of(a)
-        )
+        fed = any(side.graph.producer.get(side.roots[name]) in reached for name in side.reads_of(a))
         if found[a] == "permuted":
-            found[a] = "relaid" if same or a in undone else "downstream" if fed else "departs"
+            found[a] = "relaid" if a in undone else "downstream" if fed else "departs"
             if found[a] != "relaid":
                 reached.add(a)
     return found

@@ -18,7 +18,7 @@ from onnxspace.differences.child.weight_records import WeightChange
 #: Kinds of weights that make a node another one, and those that may leave what the network computes as it is.
 CHANGING = frozenset({
     "trained", "pruned", "replaced", "resized", "bias", "unread", "folded_wrongly", "permuted_trained", "shifted", "clustered", "adapted",
-    "swapped", "factorised", "edited", "transposed", "regrouped", "clipped", "exchanged", "statistics",
+    "swapped", "factorised", "edited", "transposed", "regrouped", "clipped", "exchanged", "statistics", "neutral",
 })  # fmt: skip
 #: Relative errors up to which values are equal, by the precision of the networks.
 LIMITS = {"single": 1e-3, "half": 2e-2, "int8": 0.2}
@@ -126,16 +126,19 @@ class Match:
 def judge_pairs(match: Match) -> dict[int, str]:
     """The status of each pair by its old node: `equal`, `relaid`, `permuted`, `departs` or `downstream`."""
     found: dict[int, str] = {}
-    tainted = _list_resized_inputs(match)
+    tainted, moved = _list_resized_inputs(match), set[str]()
     backwards = {b: a for a, b in match.pairs.items()}
     roots = match.new.side.roots
     for b in match.new.side.core:
         fed = any(roots[name] in tainted for name in match.new.side.reads_of(b))
         a = backwards.get(b)
         status = "" if a is None else _judge(match, a, fed=fed)
+        if status == "permuted" or any(roots[name] in moved for name in match.new.side.reads_of(b)):
+            moved.update(match.new.side.graph.nodes[b].output)
+            status = "downstream" if status == "departs" and a is not None and _follows_order(match, a) else status
         if a is not None:
             found[a] = status
-        if status in ("departs", "downstream", "permuted") or (a is None and fed):
+        if status in ("departs", "downstream", "permuted") or ((a is None or status == "relaid") and fed):
             tainted.update(match.new.side.graph.nodes[b].output)
     return found
 
@@ -191,6 +194,13 @@ def _measure_jump(match: Match, a: int) -> float:
     found = match.values[a].relative
     before = max((match.errors.get(match.old.side.roots[name], 0.0) for name in match.old.side.reads_of(a)), default=0.0)
     return found if found > 10 * max(before, _JUMP / 10) else 0.0
+
+
+def _follows_order(match: Match, a: int) -> bool:
+    """Whether a node is the same, and reads the old values in another order of axes."""
+    old = match.old.side
+    sources = [old.graph.producer.get(old.roots[name], -1) for name in old.reads_of(a)]
+    return match.is_same(a) and any(i in match.values and match.values[i].order is not None for i in sources)
 
 
 def _name_layout(match: Match, a: int) -> str:

@@ -13,7 +13,7 @@ from onnxspace.differences.child.weight_records import WeightChange, measure_gap
 Array = NDArray[np.float64]
 #: Relative difference up to which parameters are equal, and that of channels which are other ones.
 _SAME, _KEPT = 1e-6, 1e-3
-_STATISTICS = frozenset({"mean", "variance"})
+_STATISTICS, _AFFINE = frozenset({"mean", "variance"}), frozenset({"scale", "shift"})
 
 
 def explain_norm(old: LayerWeights, new: LayerWeights) -> WeightChange | None:
@@ -26,7 +26,14 @@ def explain_norm(old: LayerWeights, new: LayerWeights) -> WeightChange | None:
         return others
     if changed and _STATISTICS.issuperset(changed):
         return WeightChange("statistics", reset=_are_reset(second) or None)
+    if changed and _AFFINE.issuperset(changed) and _is_neutral(second):
+        return WeightChange("neutral")
     return _find_scale(first, second, changed)
+
+
+def _is_neutral(found: Mapping[str, Array]) -> bool:
+    """Whether scales are 1 and shifts 0, as before training or where other layers have them."""
+    return bool((found["scale"] == 1).all()) and not ("shift" in found and found["shift"].any())
 
 
 def _name_parameters(layer: LayerWeights) -> dict[str, Array]:

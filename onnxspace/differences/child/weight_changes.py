@@ -27,6 +27,8 @@ from onnxspace.differences.child.weight_values import find_clipping, find_grid, 
 Array = NDArray[np.float64]
 #: Relative difference up to which weights are equal.
 SAME = 1e-6
+#: How far a bias may be off in errors of rounded weights: one with a normalisation in it is a difference of larger numbers.
+_ROUNDED_BIAS = 20
 #: Correlation from which on no other order is searched for.
 _IN_PLACE = 0.8
 #: Smallest relative difference of channels that are other ones.
@@ -47,7 +49,11 @@ def compare_weights(old: LayerWeights, new: LayerWeights) -> WeightChange:
         new, second = scale_integers(new, first, second)
     gap, bias = measure_gap(first, second), _compare_bias(old, new)
     found = next(_explain(old, new, first, second, gap), None) or name_change(first, second)
-    if found.kind in ("equal", "requantised") and bias > max(HALF, 4 * SAME) and not is_rounded(old, new):
+    if (
+        found.kind in ("equal", "requantised")
+        and bias > max(HALF, _ROUNDED_BIAS * (found.rounding or 0))
+        and not is_rounded(old, new)
+    ):
         found = WeightChange("bias" if found.kind == "equal" else "trained", gap)
     values = {**asdict(found), "types": types, "difference": gap, "bias": bias or None}
     return WeightChange(**values)

@@ -20,6 +20,10 @@ _CUT = 8e-3
 _LEAST_GRID = 8
 #: How much further than half a step weights may be from integers whose scale was fitted.
 _FITTED = 1.15
+#: Relative error of half precision where a rounded scale was multiplied too.
+_FOLDED_HALF = 1e-3
+#: Significant bits of both, the relative error of products in single precision, and of how many rows how many weights are tried.
+_BRAIN_BITS, _HALF_BITS, _SINGLE, _ROWS_TRIED, _WEIGHTS_TRIED = 8, 11, 3e-7, 4, 64
 WHOLE = frozenset({"int8", "uint8", "int4", "uint4", "int16", "uint16"})
 
 
@@ -51,7 +55,7 @@ def find_rounding(old: LayerWeights, new: LayerWeights, first: Array, second: Ar
     limit = max((limits.get(kind, 0.0) for kind in (old.stored, new.stored)), default=0.0) if old.stored != new.stored else 0.0
     if not limit:
         limit = next((one for name, one in limits.items() if name == new.stored), 0.0)
-    limit = limit or _find_kept_rounding(first, second)
+    limit = limit or _find_kept_rounding(first, second) or _find_folded_rounding(first, second)
     fits = limit and bool((np.abs(second - first) <= limit * np.abs(first) + 6e-8).all())
     return WeightChange("requantised", rounding=limit / np.sqrt(12)) if fits else None
 
@@ -62,6 +66,29 @@ def _find_kept_rounding(first: Array, second: Array) -> float:
         return 0.0 if _is_rounded_in(first, _to_brain) else _CUT
     with np.errstate(over="ignore"):
         return HALF if _is_rounded_in(second, _to_half) and not _is_rounded_in(first, _to_half) else 0.0
+
+
+def _find_folded_rounding(first: Array, second: Array) -> float:
+    """The relative error of the lower precision of whose numbers each row is a multiple, as where a normalisation was folded after rounding, and the old rows are not; 0 without one."""
+    for bits, limit in ((_BRAIN_BITS, _CUT), (_HALF_BITS, _FOLDED_HALF)):
+        if _are_scaled_numbers(second, bits):
+            return 0.0 if _are_scaled_numbers(first, bits) else limit
+    return 0.0
+
+
+def _are_scaled_numbers(rows: Array, bits: int) -> bool:
+    """Whether the longest rows are, with a factor each, numbers of so many significant bits."""
+    counts = np.count_nonzero(rows, axis=1)
+    longest = np.argsort(counts)[-_ROWS_TRIED:]
+    return bool(counts.min() >= _LEAST_GRID) and all(_is_scaled_number(rows[row], bits) for row in longest)
+
+
+def _is_scaled_number(row: Array, bits: int) -> bool:
+    """The largest weight is tried as each number of so many bits, which gives the factor."""
+    sizes = np.abs(row[row != 0])
+    sizes = sizes[np.argsort(sizes)[-_WEIGHTS_TRIED:]] / sizes.max()
+    mantissas = np.frexp(np.arange(2 ** (bits - 1), 2**bits)[:, None] * sizes)[0] * 2**bits
+    return bool((np.abs(mantissas - np.round(mantissas)) <= _SINGLE * 2**bits).all(1).any())
 
 
 def _is_rounded_in(values: Array, convert: Callable[[Array], Array]) -> bool:

@@ -26,6 +26,7 @@ _KINDS = {
     "regrouped": "in another number of layers",
     "exchanged": "with two parameters in each other's place",
     "statistics": "equal, with other statistics",
+    "neutral": "scale 1 and shift 0, which were others",
     "clipped": "limited to a range",
 }
 #: Shares, with the words that they stand between.

@@ -66,6 +66,17 @@ def _train_queries(values: np.ndarray) -> np.ndarray:
     return np.concatenate([values[:24] + 0.2 * edits.draw(values[:24]), values[24:]])
 
 
+def _exchange_queries(values: np.ndarray) -> np.ndarray:
+    return np.concatenate([values[24:48], values[:24], values[48:]])
+
+
+def _scale_queries(model: ModelProto) -> ModelProto:
+    factors = np.where(np.arange(72) < 24, 0.5, 1)
+    return more.change_named(
+        model, lambda w: w * factors.reshape(-1, *[1] * (w.ndim - 1)).astype(w.dtype), "joined.1.weight", "joined.1.bias"
+    )
+
+
 def _prune_head(values: np.ndarray) -> np.ndarray:
     """One of four heads of queries, keys and values at 0."""
     return np.asarray(values * ((np.arange(72) % 24) // 6 != 2).reshape(-1, *[1] * (values.ndim - 1)))
@@ -87,6 +98,11 @@ def list_attention() -> Iterator[tuple[str, Pair]]:
     yield "queries scaled", of(
         nets.write_tokens, lambda m: edits.change_of(m, f"{_OTHER}/query/MatMul", lambda w: w * 0.5), "differ", "scaled", "0.5",
         touched=f"{_OTHER}/query/MatMul")  # fmt: skip
+    yield "queries scaled by the weights", of(
+        joined, _scale_queries, "differ", "scaled", "0.5 to 1", at, "/joined.1/Add", touched={at, "/joined.1/Add"})  # fmt: skip
+    yield "joined queries and keys exchanged", of(
+        joined, lambda m: more.change_named(m, _exchange_queries, "joined.1.weight", "joined.1.bias"), "differ", "channels-permuted",
+        at, touched={at, "/joined.1/Add"})  # fmt: skip
     yield "positions trained", of(
         joined, lambda m: more.train_named(m, "places"), "differ", "trained", "/Add", touched="/Add")  # fmt: skip
     yield "positions removed", of(joined, lambda m: pairs.remove(m, "/Add"), "differ", "removed", "/Add", touched="/Add")

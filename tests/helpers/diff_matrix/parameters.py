@@ -44,6 +44,9 @@ def list_norms() -> Iterator[tuple[str, Pair]]:
     yield "statistics as before training", of(
         _write_mobile, _reset, "differ", "statistics", "before training",
         touched={node.name for node in _write_mobile().graph.node if node.op_type == "BatchNormalization"})  # fmt: skip
+    yield "scale 1 and shift 0", of(
+        _write_mobile, lambda m: more.change_named(more.change_named(m, lambda w: w * 0 + 1, "blocks.1.norm1.weight"), lambda w: w * 0,
+        "blocks.1.norm1.bias"), "differ", "neutral", f"{_OTHER}/norm1", touched=f"{_OTHER}/norm1/BatchNormalization")  # fmt: skip
     yield "only scale and shift trained", of(
         _write_mobile, lambda m: more.train_named(m, "blocks.1.norm1.weight", "blocks.1.norm1.bias"), "differ", "trained",
         f"{_OTHER}/norm1", touched=f"{_OTHER}/norm1/BatchNormalization")  # fmt: skip
