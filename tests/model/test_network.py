@@ -112,5 +112,5 @@ def test_sizes_that_are_inputs_need_examples() -> None:
     x, shape = np.arange(12, dtype=np.float32).reshape(2, 6), np.array([12])
     graph = to_torch(model, inputs=[x, shape])
     np.testing.assert_array_equal(graph(torch.from_numpy(x), torch.from_numpy(shape)).numpy(), x.reshape(12))
-    with pytest.raises(ModelError, match=r"takes 2 input\(s\) \(image, shape\), but 1 were given"):
+    with pytest.raises(ModelError, match=r"takes 2 inputs \(image, shape\), but 1 were given"):
         to_torch(model, inputs=[x])
