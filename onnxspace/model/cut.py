@@ -24,7 +24,7 @@ def cut(model: Model, encoder: Encoder) -> Network:
     others = [v.name for v in graph.inputs if v.name in needed and v.name != model.image.name]
     if others:
         raise ModelError(
-            f"{model.path} needs the input(s) {', '.join(others)} besides the image below its encoder. "
+            f"{model.path} needs values of {', '.join(others)} besides the image below its encoder. "
             "State their values in [models.NAME.inputs] of onnxspace.toml, or name an encoder below them."
         )
     weights = {name: values for name, values in model.network.weights.items() if name in needed}

@@ -93,7 +93,7 @@ def test_four_channels_need_their_bands(tmp_path: Path) -> None:
 
 
 def test_another_number_of_bands(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"takes 3 channel\(s\), but its configuration states 2 band"):
+    with pytest.raises(ConfigError, match=r"takes 3 channels, but its configuration states 2 band"):
         opened(tmp_path, nets.classifier(), bands=(0, 1))
     with pytest.raises(ConfigError, match="Leave out `color`"):
         opened(tmp_path, nets.classifier(), bands=(0, 1, 2), color="BGR")

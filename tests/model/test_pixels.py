@@ -62,9 +62,7 @@ def test_size_and_colour_come_from_the_first_that_states_them() -> None:
 
 
 def test_a_preset_of_three_channels_is_refused_for_a_grey_network() -> None:
-    with pytest.raises(
-        ConfigError, match=r"net\.onnx takes images of 1 channel\(s\), but imagenet has a mean for each of three"
-    ):
+    with pytest.raises(ConfigError, match=r"net\.onnx takes images of 1 channel, but imagenet has a mean for each of three"):
         choose_pixels("net.onnx", GREY, ModelOptions(pixels="imagenet"), PixelSources())
     assert choose_pixels("net.onnx", GREY, ModelOptions(pixels="yolo"), PixelSources()).color is None
 
