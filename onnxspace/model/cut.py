@@ -25,7 +25,7 @@ def cut(model: Model, encoder: Encoder) -> Network:
     if others:
         raise ModelError(
             f"{model.path} needs values of {', '.join(others)} besides the image below its encoder. "
-            "State their values in [models.NAME.inputs] of onnxspace.toml, or name an encoder below them."
+            "State them in [models.NAME.inputs] of onnxspace.toml, or name an encoder below them."
         )
     weights = {name: values for name, values in model.network.weights.items() if name in needed}
     return Network(_assemble(model, nodes, needed, encoder), weights)

@@ -133,7 +133,7 @@ def test_other_names_and_shapes_tell_nothing(tmp_path: Path, name: str, shape: l
 
 
 def test_encoder_that_needs_another_input_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"net\.onnx needs the input\(s\) timestep.*\[models\.NAME\.inputs\]"):
+    with pytest.raises(ModelError, match=r"net\.onnx needs values of timestep.*\[models\.NAME\.inputs\]"):
         ox.attribute(opened(tmp_path, conditioned("timestep", [1])), PROBES)
 
 
@@ -196,7 +196,7 @@ def test_inspection_marks_no_encoder_that_can_not_be_computed(tmp_path: Path) ->
     proto = conditioned("timestep", [1])
     lacking, stated = (describe(opened(tmp_path, proto, inputs=inputs)) for inputs in (None, {"timestep": 1}))
     assert lacking.encoder.tensors == ()
-    assert "needs the input(s) timestep besides the image" in lacking.encoder.why
+    assert "needs values of timestep besides the image" in lacking.encoder.why
     assert stated.encoder.tensors
     assert lacking.inputs == stated.inputs == {"image": "float [?, 3, 16, 16]", "timestep": "float [1]"}
     assert {candidate.tensor for candidate in lacking.candidates} < {candidate.tensor for candidate in stated.candidates}
