@@ -42,7 +42,7 @@ def parse_reference(text: str) -> BaselineReference:
     if is_fingerprint(Path(text)):
         return BaselineReference("print", Path(text))
     if Path(text).is_dir():
-        raise ConfigError(f"{text} is a folder; name a model of a space as {text}:NAME.")
+        raise ConfigError(f"{text} is a folder. Give a file in it; a model of a space is named as ZOO.space:NAME.")
     return BaselineReference("model", Path(text))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from onnxspace.cli.console import print_notes, print_warning
-from onnxspace.cli.names import Names
+from onnxspace.cli.names import Names, ask_for_option
 from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.faithfulness import FOLLOWED, FaithfulnessSettings, Followed
 
@@ -60,7 +60,7 @@ def take_faithfulness(given: dict[str, Any]) -> FaithfulnessRequest | None:
     if asked:
         return request
     if output is None and given["animate"] is None:
-        raise click.UsageError("Missing option '-o' / '--output'.")
+        raise click.UsageError(ask_for_option("--output", "FILE.png|FILE.svg|FILE.html"))
     needing = {
         "--boxes": request.boxes,
         "--masks": request.masks,

@@ -29,7 +29,13 @@ class Names(_Choice):
 
 
 class NamedCommands(click.Group):
-    """A group of commands."""
+    """A group of commands; without one, its help goes to stderr as it is."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True, color=ctx.color)
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         names = self.list_commands(ctx)
@@ -43,3 +49,18 @@ def describe_option(error: click.NoSuchOption) -> str:
     parameters = [] if error.ctx is None else error.ctx.command.get_params(error.ctx)
     names = [name for one in parameters if isinstance(one, click.Option) for name in (*one.opts, *one.secondary_opts)]
     return describe_unknown("option", error.option_name, [name for name in names if name.startswith("--")], listed=False)
+
+
+def describe_missing_parameter(error: click.MissingParameter) -> str:
+    """The words for an argument or option that is not given, of an option with the form of its value."""
+    option = error.param
+    return ask_for_option(option.opts[-1], option.metavar) if isinstance(option, click.Option) else error.format_message()
+
+
+def ask_for_option(name: str, metavar: str | None) -> str:
+    """The words for a required option that is not given.
+
+    >>> ask_for_option("--output", "FILE.html")
+    'Missing option --output. Give --output FILE.html.'
+    """
+    return f"Missing option {name}. Give {name} {metavar or 'VALUE'}."

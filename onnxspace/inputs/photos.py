@@ -39,7 +39,7 @@ Kind = Literal["classes", "multilabel", "regression"]
 KINDS: tuple[Kind, ...] = ("classes", "multilabel", "regression")
 _MOST_BYTES = 2**28
 _DECODED = 2  # version of what is made of the files' bytes
-_ADVICE = "Its first line must name the columns: the path of an image, then its label or labels."
+_ADVICE = "Its first line must name the columns, separated by commas: the path of an image, then its label or labels."
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,8 +230,12 @@ def _read_folder(folder: Path) -> Photos:
 
 def _read_table(file: Path, kind: Kind | None) -> Photos:
     rows = list(_read_rows(file))
+    if len(rows) == 1 and len(rows[0]) > 1:
+        raise ProbeError(f"{file} lists no images below its first line. {_ADVICE}")
     if len(rows) < 2 or len(rows[0]) < 2:
         raise ProbeError(f"{file} is not a table of labelled photos. {_ADVICE}")
+    if Path(rows[0][0]).suffix and (file.parent / rows[0][0].strip()).is_file():
+        raise ProbeError(f"{file}: its first line is of the image {rows[0][0].strip()}. {_ADVICE}")
     for number, row in enumerate(rows, 1):
         if len(row) != len(rows[0]):
             raise ProbeError(f"{file}: row {number} has {len(row)} cells, the first has {len(rows[0])}. {_ADVICE}")

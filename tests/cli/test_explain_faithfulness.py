@@ -131,7 +131,7 @@ def test_with_a_picture_of_maps_models_are_announced_once_and_files_are_checked_
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("a.onnx", "cat.png"), "Missing option '-o' / '--output'."),
+        (("a.onnx", "cat.png"), "Missing option --output. Give --output FILE.png|FILE.svg|FILE.html."),
         (("a.onnx", "cat.png", "-o", "m.png", "--boxes", "boxes.csv"), "--boxes is for --faithfulness. Give both."),
         (("a.onnx", "cat.png", "-o", "m.png", "--masks", "masks"), "--masks is for --faithfulness. Give both."),
         (("a.onnx", "cat.png", "--faithfulness", "--overlay"), "--overlay is for the picture of maps, which --faithfulness does not draw. Give -o, or leave it out."),

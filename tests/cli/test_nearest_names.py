@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from onnxspace.inputs.nearest_names import describe_missing_file, describe_unknown, find_nearest
-from tests.helpers.sentences import Cli
+from tests.helpers.sentences import Cli, refused
 
 CHECK = "[check.artifacts.a]\nmodel = 'good.onnx'\n"
 #: A command, what is unknown, and the name that is meant.
@@ -90,6 +90,37 @@ def test_an_unknown_name_gets_the_nearest(cli: Cli, tmp_path: Path, command: str
     assert_suggests(found.err, *UNKNOWN[command])
     if UNKNOWN[command][0] and not {"file", "exist"} & {*UNKNOWN[command][0].split()}:
         assert f"here is no {UNKNOWN[command][0]}; did you mean" in " ".join(found.err.split())
+
+
+@pytest.mark.parametrize("command", [(), ("space",)])
+def test_without_a_command_the_help_is_shown_as_it_is(cli: Cli, command: tuple[str, ...]) -> None:
+    found, helped = cli(*command), cli(*command, "--help")
+    assert (found.code, found.out, found.err) == (2, "", helped.out)
+    assert "\n  -h, --help" in found.err
+    assert "Error" not in found.err
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("report zoo", "Missing option --output. Give --output FILE.html."),
+        ("transfer good.onnx", "Missing option --data. Give --data DIR|CSV."),
+        ("explain good.onnx a.png", "Missing option --output. Give --output FILE.png|FILE.svg|FILE.html."),
+        ("inspect", "Missing argument 'MODEL.onnx'."),
+    ],
+)
+def test_what_is_missing_is_named_with_the_form_of_its_value(cli: Cli, command: str, words: str) -> None:
+    found = cli(*command.split())
+    assert (found.code, found.out) == (2, "")
+    assert f"Error: {words}" in found.err
+
+
+def test_a_folder_is_no_baseline(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    refused(
+        cli("check", "good.onnx", "--against", "photos"),
+        "photos is a folder. Give a file in it; a model of a space is named as ZOO.space:NAME.",
+    )
 
 
 @pytest.mark.parametrize("text", TABLES)

@@ -273,6 +273,13 @@ def test_one_model_is_not_a_comparison(run: Run) -> None:
     assert "two models or more" in err
 
 
+@pytest.mark.parametrize("pattern", ["*.onnx", "{a,b}.onnx", "none/?.onnx"])
+def test_a_pattern_that_the_shell_left_as_it_is_is_named(run: Run, pattern: str) -> None:
+    code, out, err = run("score", pattern)
+    assert (code, out) == (2, "")
+    assert f"No file has the name {pattern}. Give a pattern without quotes" in " ".join(err.split())
+
+
 def test_few_zero_maps_count_as_cosine_zero_and_are_reported(place: Path) -> None:
     """A network that answers to bright pixels only: the black probe image leaves it silent."""
     net = Net((1, 3, 16, 16))

@@ -91,7 +91,9 @@ def test_a_changed_file_is_another_set(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("path,kind\n", "is not a table of labelled photos"),
+        ("path,kind\n", "lists no images below its first line"),
+        ("path;kind\na.png;x\n", "must name the columns, separated by commas"),
+        ("cat/1.png,cat\ndog/1.png,dog\n", r"its first line is of the image cat/1\.png\. Its first line must name the columns"),
         ("path\na.png\n", "is not a table of labelled photos"),
         ("path,kind\na.png,x,y\n", "row 2 has 3 cells, the first has 2"),
         ("path,a,b\na.png,x,1\n", "has 2 columns of class labels"),

@@ -116,7 +116,7 @@ def score(
     source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
     if len(models) < 2:
-        raise click.UsageError("give two models or more to compare, such as models/*.onnx.")
+        raise click.UsageError(_ask_for_models(models[0]))
     from onnxspace.cli.announce import PixelTable
 
     budget = options.pop("budget")
@@ -165,6 +165,13 @@ def score(
         return _print_estimate(estimate, as_json=as_json)
     lacking = _print_result(result, target, elsewhere, as_json=as_json, quiet=quiet, top=top, matrix=matrix)
     return 2 if lacking or result.failed or not result.unscored.keys().isdisjoint(options["by"]) else 0
+
+
+def _ask_for_models(given: str) -> str:
+    """The words for a single model, which may be a pattern that the shell has left as it is."""
+    if set(given) & set("*?{") and not Path(given).exists():
+        return f"no file has the name {given}. Give a pattern without quotes, so that the shell lists the files that match it."
+    return "give two models or more to compare, such as models/*.onnx."
 
 
 def _estimate(models: tuple[str, ...], given: Any, options: dict[str, Any]) -> ScoreEstimate:
