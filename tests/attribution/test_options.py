@@ -42,6 +42,7 @@ def test_baselines_that_are_none_are_refused(tmp_path: Path) -> None:
     ):
         baseline_for("grey", probes())
     (tmp_path / "text.png").write_text("nothing to see")
+    (tmp_path / "a.onnx").touch()
     with pytest.raises(ProbeError, match=r"text\.png is not an image"):
         ox.score([tmp_path / "a.onnx"], probes(), options=Options(tmp_path / "text.png"))
 
@@ -146,6 +147,7 @@ def test_entries_over_a_rule_set_come_from_python_and_from_the_configuration(
 
 
 def test_rules_that_do_not_fit_are_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "none.onnx").touch()
     with pytest.raises(ConfigError, match="alpha − beta is 4 but must be 1"):
         ox.score([tmp_path / "none.onnx"], probes(2), method="lrp-alpha-beta", options=Options(rules={"alpha": 5.0}))
     with pytest.raises(ConfigError, match="rules is not an option of saliency"):

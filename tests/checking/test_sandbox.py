@@ -233,20 +233,20 @@ def test_baselines_written_and_checked_from_the_command_line(
     [
         (
             ("good.onnx",),
-            "say what to compare with: onnxspace check good.onnx --against BASELINE, a model, a .fp file or ZOO.space:NAME",
+            "Say what to compare with: onnxspace check good.onnx --against BASELINE, a model, a .fp file or ZOO.space:NAME",
         ),
         (
             ("old.onnx", "new.onnx"),
-            "say which is the baseline: onnxspace check new.onnx --against old.onnx checks new.onnx, and onnxspace check old.onnx",
+            "Say which is the baseline: onnxspace check new.onnx --against old.onnx checks new.onnx, and onnxspace check old.onnx",
         ),
-        (("--against", "old.fp"), "name the model to compare with old.fp: onnxspace check MODEL.onnx --against old.fp"),
-        (("--limit", "affinity=1"), "these options need a model"),
+        (("--against", "old.fp"), "Name the model to compare with old.fp: onnxspace check MODEL.onnx --against old.fp"),
+        (("--limit", "affinity=1"), "These options need a model"),
         (("good.onnx", "--against", "good.onnx", "--limit", "affinity"), "is not of the form METRIC=NUMBER"),
         (
             ("good.onnx", "--against", "good.onnx", "--format", "html"),
             "there are json, junit, sarif, github, markdown",
         ),
-        (("good.onnx", "--against", "good.onnx", "--format", "json", "--format", "junit"), "only one of json and junit"),
+        (("good.onnx", "--against", "good.onnx", "--format", "json", "--format", "junit"), "Only one of json and junit"),
         (("--calibrate", "--update"), "exclude each other"),
         (("--form", "half"), "--form needs --calibrate"),
         ((), "There is nothing to check"),
