@@ -78,7 +78,7 @@ def test_score_ranks_the_sources_of_a_target(folder: Path, warm_children: None) 
     ("options", "sentence"),
     [
         (["--by", "finetune", "--by", "knn"], "ranks on its own"),
-        (["--by", "finetune", "--known", "missing.csv"], "missing.csv can't be read"),
+        (["--by", "finetune", "--known", "missing.csv"], "missing.csv: no such file"),
         (["--by", "finetune", "--pool", "none"], "does not take --pool none"),
         (["--budget", "10m"], "--budget needs --by finetune"),
         (["--save", "x.onnx"], "--save needs --by finetune"),
