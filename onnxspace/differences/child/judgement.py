@@ -166,7 +166,14 @@ def _judge(match: Match, a: int, *, fed: bool) -> str:
         return "downstream"
     if not match.is_same(a):
         return "departs"
-    return "downstream" if fed or _is_fed_otherwise(match, a) else "departs"
+    return "downstream" if fed or _is_fed_otherwise(match, a) or _amplifies(match, a) else "departs"
+
+
+def _amplifies(match: Match, a: int) -> bool:
+    """Whether a node without another definition reads values that are not quite the old ones, in single precision."""
+    old = match.old.side
+    errors = (match.errors.get(old.roots[name], 0.0) for name in old.reads_of(a))
+    return match.precision == "single" and max(errors, default=0.0) > _JUMP
 
 
 def _is_regrouped(match: Match, a: int) -> bool:
