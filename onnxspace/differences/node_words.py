@@ -124,7 +124,7 @@ def _describe_clipping(found: Findings) -> Iterator[Change]:
     groups = [group for group in found.groups if _is_clipping(group)]
     if groups:
         text = (
-            f"Values are beyond the range of eight bits, and cut off, at {name_places(groups)}: {_list_nodes(_ends(groups))}."
+            f"Values are beyond the range of the integers, and cut off, at {name_places(groups)}: {_list_nodes(_ends(groups))}."
         )
         yield Change("clipped", text, names_of(groups))
 

@@ -105,7 +105,8 @@ def _format_error(error: float) -> str:
 
 def _name_precision(found: Findings) -> str:
     if found.precision == "int8":
-        return "eight bits"
+        kinds = {kind for group in found.groups for kind in (group.weights or {}).get("types", ())}
+        return "four bits" if kinds & {"int4", "uint4"} and not kinds & {"int8", "uint8"} else "eight bits"
     return "bfloat16" if "bfloat16" in (*found.old.types, *found.new.types) else "half precision"
 
 

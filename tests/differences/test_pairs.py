@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto
+from onnx import ModelProto, helper
 
 from onnxspace.differences.result import ModelDiff
 from tests.differences.conftest import Compare
 from tests.helpers import diff_edits as edits
 from tests.helpers import diff_pairs as pairs
+from tests.helpers.diff_direct import compare_directly
+from tests.helpers.nets import Net
 
 Make = Callable[[ModelProto, Path], ModelProto]
 #: What is done, the verdict, and kinds of changes that must be named.
@@ -211,3 +213,54 @@ def test_integers_of_pixels_and_numbers_are_the_same_images(tmp_path: Path) -> N
     assert found.verdict == "rounding", found.summary
     assert found.first is None
     assert {group.status for group in found.groups} <= {"equal", "replaced", "added", "relaid"}
+
+
+def _write_attention(*, joined: bool, changed: bool = False) -> ModelProto:
+    """Attention of two heads, whose queries, keys and values are computed by one product, or by three."""
+    net = Net(("N", 3, 16, 16))
+    rng = np.random.default_rng(1)
+    weights, bias = rng.standard_normal((12, 36)) / 3, rng.standard_normal(36)
+    tokens = net.add("Reshape", net.conv("image", 3, 12, 4, strides=[4, 4]), net.weight(np.array([0, 12, 16])))
+    tokens = net.add("Transpose", tokens, perm=[0, 2, 1])
+    weights[:, :12] += 0.1 * rng.standard_normal((12, 12)) if changed else 0
+    if joined:
+        x = net.add("Add", net.add("MatMul", tokens, net.weight(weights)), net.weight(bias))
+        x = net.add("Transpose", net.add("Reshape", x, net.weight(np.array([0, 16, 3, 2, 6]))), perm=[2, 0, 3, 1, 4])
+        names = ["q", "k", "v"]
+        net.nodes.append(helper.make_node("Split", [x], names, name="split", axis=0))
+        query, key, value = (net.add("Squeeze", name, net.weight(np.array([0]))) for name in names)
+    else:
+        parts = [(weights[:, i : i + 12], bias[i : i + 12]) for i in (0, 12, 24)]
+        added = [net.add("Add", net.add("MatMul", tokens, net.weight(w)), net.weight(b)) for w, b in parts]
+        heads = [net.add("Reshape", one, net.weight(np.array([0, 16, 2, 6]))) for one in added]
+        query, key, value = (net.add("Transpose", one, perm=[0, 2, 1, 3]) for one in heads)
+    scores = net.add("Softmax", net.add("MatMul", query, net.add("Transpose", key, perm=[0, 1, 3, 2])), axis=-1)
+    read = net.add("Transpose", net.add("MatMul", scores, value), perm=[0, 2, 1, 3])
+    read = net.add("Reshape", read, net.weight(np.array([0, 16, 12])))
+    return net.model([net.add("ReduceMean", net.add("Relu", read), axes=[1], keepdims=0)])
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_three_products_in_place_of_one_compute_the_same(joined: bool, tmp_path: Path) -> None:
+    found = compare_directly(_write_attention(joined=joined), _write_attention(joined=not joined), tmp_path)
+    assert found.verdict == "same"
+    assert not {"other-operator", "changed"} & {change.kind for change in found.changes}
+    assert (
+        compare_directly(_write_attention(joined=joined), _write_attention(joined=not joined, changed=True), tmp_path).verdict
+        == "differ"
+    )
+
+
+def test_a_node_that_amplifies_a_small_error_does_not_depart(tmp_path: Path) -> None:
+    """A clipped value moves the input of a layer by less than counts as equal, and its output, a small difference, by more."""
+
+    def write(limit: float) -> ModelProto:
+        net = Net(("N", 3, 8, 8))
+        low, high = net.weight(np.array(0, np.float32)), net.weight(np.array(limit, np.float32))
+        x = net.add("Clip", net.add("Add", net.conv("image", 3, 8), net.weight(np.full((1, 8, 1, 1), 50.0))), low, high)
+        rows = np.array([1, -1] * 4, np.float32) + np.linspace(0, 1e-3, 8, dtype=np.float32)
+        x = net.add("Conv", x, net.weight(rows.reshape(1, 8, 1, 1)))
+        return net.model([net.add("Flatten", x)])
+
+    found = compare_directly(write(60.0), write(53.5), tmp_path)
+    assert not [group for group in found.groups if group.status == "departs" and group.new[-1].op == "Conv"]

@@ -222,3 +222,26 @@ def test_transposed_weights_and_those_on_one_grid_are_told_from_others() -> None
     square, step = ROWS[:, :24], np.abs(ROWS).max() / 127
     assert compare_weights(layer(square), layer(square.T.copy())).kind == "transposed"
     assert compare_weights(layer(ROWS), layer((np.round(ROWS / step) * step).astype(np.float32))).kind == "requantised"
+
+
+@pytest.mark.parametrize("zeros", [False, True], ids=["symmetric", "with zero points"])
+@pytest.mark.parametrize("inputs", [64, 56])
+def test_weights_of_four_bits_in_blocks_are_read_as_numbers(inputs: int, zeros: bool) -> None:
+    """Two are in a byte, the lower bits first; the last block may be longer than what is left of the inputs."""
+    counts = RNG.integers(0, 16, (6, 2, 32), dtype=np.uint8)
+    scales, middle = RNG.uniform(0.01, 0.1, (6, 2)).astype(np.float32), np.full((6, 2), 8, np.uint8)
+    if zeros:
+        middle = RNG.integers(0, 16, (6, 2), dtype=np.uint8)
+    packed = counts[..., ::2] | (counts[..., 1::2] << 4)
+    stored = {"w": packed, "s": scales.reshape(-1)} | ({"z": middle[:, 0] | (middle[:, 1] << 4)} if zeros else {})
+    node = helper.make_node("MatMulNBits", ["x", *stored], ["y"], domain="com.microsoft", K=inputs, N=6, bits=4, block_size=32)
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", "y")]
+    weights = [numpy_helper.from_array(value, name) for name, value in stored.items()]
+    graph = Graph(helper.make_model(helper.make_graph([node], "packed", values[:1], values[1:], weights)))
+    found = read_layers(graph, [0])[0]
+    expected = ((counts - middle[..., None].astype(np.float32)) * scales[..., None]).reshape(6, -1)[:, :inputs]
+    np.testing.assert_allclose(found.rows, expected, rtol=1e-6)
+    assert (found.stored, found.step) == ("uint4", pytest.approx(scales.max()))
+    single = expected + RNG.uniform(-0.4, 0.4, expected.shape).astype(np.float32) * np.repeat(scales, 32, 1)[:, :inputs]
+    change = compare_weights(layer(single), found)
+    assert (change.kind, change.types) == ("requantised", ("float32", "uint4"))

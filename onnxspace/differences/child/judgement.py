@@ -152,6 +152,8 @@ def _list_resized_inputs(match: Match) -> set[str]:
 
 def _judge(match: Match, a: int, *, fed: bool) -> str:
     change = match.changes.get(a)
+    if _is_regrouped(match, a):
+        return "equal"
     if change is not None and change.kind in CHANGING and not _is_explained(match, a, change):
         return "departs"
     if match.has_equal_values(a):
@@ -164,7 +166,26 @@ def _judge(match: Match, a: int, *, fed: bool) -> str:
         return "downstream"
     if not match.is_same(a):
         return "departs"
-    return "downstream" if fed or _is_fed_otherwise(match, a) else "departs"
+    return "downstream" if fed or _is_fed_otherwise(match, a) or _amplifies(match, a) else "departs"
+
+
+def _amplifies(match: Match, a: int) -> bool:
+    """Whether a node without another definition reads values that are not quite the old ones, in single precision."""
+    old = match.old.side
+    errors = (match.errors.get(old.roots[name], 0.0) for name in old.reads_of(a))
+    return match.precision == "single" and max(errors, default=0.0) > _JUMP
+
+
+def _is_regrouped(match: Match, a: int) -> bool:
+    """Whether several layers compute parts of what one did, or the reverse, and all that reads them computes the old values."""
+    change = match.changes.get(a)
+    if change is None or change.kind not in ("regrouped", "resized"):
+        return False
+    owners = {owned: owner for owner, all_owned in match.absorbed[0].items() for owned in all_owned}
+    readers = {owners.get(reader, reader) for reader in list_readers(match.old, a)} & match.pairs.keys() - {a}
+    if change.kind == "resized":
+        return bool(readers) and all(_is_regrouped(match, reader) for reader in readers)
+    return bool(readers) and all(match.has_equal_values(reader) for reader in readers)
 
 
 def _is_explained(match: Match, a: int, change: WeightChange) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
+from onnxspace.differences.child.packed_weights import read_packed
 from onnxspace.differences.child.recurrent_weights import RECURRENT, read_recurrent
 from onnxspace.model.constant_weights import MOST_STEPS, evaluate
 from onnxspace.model.graph import PARAMETRIC, Graph
@@ -75,6 +76,8 @@ def _read_layer(graph: Graph, node: NodeProto) -> LayerWeights | None:
     if node.op_type in RECURRENT:
         return _read_gates(graph, node)
     places = (PARAMETRIC[node.op_type], 0) if node.op_type in PARAMETRIC and len(node.input) > 1 else ()
+    if node.op_type == "MatMulNBits" and (packed := read_packed(graph, node)) is not None:
+        return LayerWeights(packed[0], np.zeros(0), packed[1], packed[2], (_find_stored(graph, node.input[1]),))
     place = next((at for at in places if at < len(node.input) and node.input[at] in graph.constants), None)
     stored = None if place is None else _widen(evaluate(graph, node.input[place], MOST_STEPS))
     if place is None or stored is None or stored.ndim < 2 or not stored.size or stored.dtype.kind not in "fiu":

@@ -24,7 +24,7 @@ _FITTED = 1.15
 _FOLDED_HALF = 1e-3
 #: Significant bits of both, the relative error of products in single precision, and of how many rows how many weights are tried.
 _BRAIN_BITS, _HALF_BITS, _SINGLE, _ROWS_TRIED, _WEIGHTS_TRIED = 8, 11, 3e-7, 4, 64
-WHOLE = frozenset({"int8", "uint8", "int4", "uint4", "int16", "uint16"})
+WHOLE = frozenset({"int8", "uint8", "int4", "uint4", "uint2", "int16", "uint16"})
 
 
 def scale_integers(new: LayerWeights, first: Array, second: Array) -> tuple[LayerWeights, Array]:
