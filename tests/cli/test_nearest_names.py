@@ -115,6 +115,14 @@ def test_what_is_missing_is_named_with_the_form_of_its_value(cli: Cli, command: 
     assert f"Error: {words}" in found.err
 
 
+def test_a_fingerprint_ends_in_fp(cli: Cli, tmp_path: Path) -> None:
+    refused(
+        cli("fingerprint", "good.onnx", "-o", "good"),
+        "good is not a name for a fingerprint. Name a file that ends in .fp as --output.",
+    )
+    assert not (tmp_path / "good").exists()
+
+
 def test_a_folder_is_no_baseline(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     refused(
