@@ -53,9 +53,9 @@ def attribute(
 
     >>> maps = ox.attribute("resnet50.onnx", ox.Probes.generate(8), "saliency")  # doctest: +SKIP
     """
+    setup = Setup(probes, method, options, to_target(target))
     check_options([method], options, probes, {})
     opened = model if isinstance(model, Model) else open_model(model)
-    setup = Setup(probes, method, options, to_target(target))
     subject = find_subject(opened, setup)
     converted = convert(opened, probes.images[:VERIFIED_IMAGES], subject.encoder)
     engines = engines_for(opened, converted, setup, Execution.on(device, batch_size), subject=subject)

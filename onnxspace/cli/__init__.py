@@ -18,7 +18,7 @@ import click
 
 from onnxspace.cli.console import print_error, print_notes
 from onnxspace.cli.help import UnbrokenHelp
-from onnxspace.cli.names import NamedCommands, describe_missing_parameter, describe_option
+from onnxspace.cli.names import NamedCommands, describe_usage
 from onnxspace.cli.text.lines import as_sentence, one_line
 from onnxspace.errors import OnnxspaceError, describe_missing, is_out_of_memory, unexpected
 
@@ -128,16 +128,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(code or 0)
 
 
-def _describe_usage(error: click.ClickException) -> str:
-    if isinstance(error, click.NoSuchOption):
-        return describe_option(error)
-    return describe_missing_parameter(error) if isinstance(error, click.MissingParameter) else error.format_message()
-
-
 def _show_usage(error: click.ClickException) -> None:
     """Show a message as a sentence below the usage; it may be click's own, and quote the name of a file."""
     text = io.StringIO()
-    click.UsageError(as_sentence(_describe_usage(error)), getattr(error, "ctx", None)).show(file=text)
+    click.UsageError(as_sentence(describe_usage(error)), getattr(error, "ctx", None)).show(file=text)
     with suppress(OSError):
         print_notes(text.getvalue().splitlines())
 

@@ -15,6 +15,10 @@ else:
     _Choice = click.Choice  # generic from click 8.2 on
 
 
+#: What click calls numbers at the end of a message.
+_NUMBERS = {"integer.": "whole number", "integer range.": "whole number", "float.": "number", "float range.": "number"}
+
+
 class Names(_Choice):
     """One of several names; `kind` is what they name, in the singular."""
 
@@ -44,17 +48,29 @@ class NamedCommands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def describe_option(error: click.NoSuchOption) -> str:
-    """The words for an option that a command does not have."""
+def describe_usage(error: click.ClickException) -> str:
+    """The words for a mistake in what is typed, instead of click's where these are not plain."""
+    if isinstance(error, click.NoSuchOption):
+        return _describe_option(error)
+    if isinstance(error, click.MissingParameter):
+        return _describe_missing(error)
+    return name_number(error.format_message())
+
+
+def _describe_option(error: click.NoSuchOption) -> str:
+    """The words for an option that a command does not have; a single letter is near to none."""
     parameters = [] if error.ctx is None else error.ctx.command.get_params(error.ctx)
     names = [name for one in parameters if isinstance(one, click.Option) for name in (*one.opts, *one.secondary_opts)]
-    return describe_unknown("option", error.option_name, [name for name in names if name.startswith("--")], listed=False)
+    long = [name for name in names if name.startswith("--") and error.option_name.startswith("--")]
+    return describe_unknown("option", error.option_name, long, listed=False)
 
 
-def describe_missing_parameter(error: click.MissingParameter) -> str:
+def _describe_missing(error: click.MissingParameter) -> str:
     """The words for an argument or option that is not given, of an option with the form of its value."""
     option = error.param
-    return ask_for_option(option.opts[-1], option.metavar) if isinstance(option, click.Option) else error.format_message()
+    if isinstance(option, click.Option):
+        return ask_for_option(option.opts[-1], option.metavar)
+    return error.format_message().partition(" Choose from:")[0]
 
 
 def ask_for_option(name: str, metavar: str | None) -> str:
@@ -64,3 +80,13 @@ def ask_for_option(name: str, metavar: str | None) -> str:
     'Missing option --output. Give --output FILE.html.'
     """
     return f"Missing option {name}. Give {name} {metavar or 'VALUE'}."
+
+
+def name_number(message: str) -> str:
+    """A message of click with a plain name of the kind of number that a value is not.
+
+    >>> name_number("Invalid value for '--images': 'ten' is not a valid integer range.")
+    "Invalid value for '--images': 'ten' is not a whole number."
+    """
+    head, _, kind = message.rpartition(" is not a valid ")
+    return f"{head} is not a {_NUMBERS[kind]}." if kind in _NUMBERS else message

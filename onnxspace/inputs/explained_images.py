@@ -66,6 +66,8 @@ def read_images(paths: Sequence[Path], most: int, *, skip_broken: bool) -> Named
     for path in paths:
         if not path.exists():
             raise ProbeError(f"{path}: {describe_missing_file(Path(path))}")
+        if path.is_dir():
+            raise ProbeError(f"{path} is a folder. Give it as --probe {path}, or name image files one by one.")
         if not path.is_file():
             raise ProbeError(f"{path} is not a regular file. Name image files one by one.")
     banded = [has_bands(path) for path in paths]

@@ -15,6 +15,13 @@ from onnxspace.storage.printable import escape_surrogates
 EncoderNames = str | Mapping[str, str | Sequence[str]] | Sequence[str] | None
 
 
+def list_paths(models: Sequence[str | Path]) -> list[Path]:
+    """The paths of several models. Raises ConfigError for a single one, whose letters would be taken for names."""
+    if isinstance(models, str | Path):
+        raise ConfigError(f"{models} is not a list of models. Give a list of paths, such as ['a.onnx', 'b.onnx'].")
+    return [Path(path) for path in models]
+
+
 def name_models(paths: Sequence[Path], config: Config) -> list[str]:
     """Return a unique name for each model file: its configured name, or the file's stem.
 

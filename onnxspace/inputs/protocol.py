@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.errors import SpaceError
+from onnxspace.errors import ConfigError, SpaceError
 from onnxspace.inputs.image_files import read_square
 from onnxspace.inputs.methods import BASELINES, DEFAULT_METHOD, Method, Options, Settings, describe_options, resolve_settings
 from onnxspace.inputs.precision import PRECISION, KeptPrecision, read_precision, state_precision
@@ -58,6 +58,10 @@ class Setup:
     options: Options | None = None
     target: Target | None = None
     precision: KeptPrecision = "float32"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.probes, str | Path):
+            raise ConfigError(f"{self.probes} is not Probes. Give onnxspace.Probes.from_folder({str(self.probes)!r}).")
 
     @property
     def settings(self) -> Settings:

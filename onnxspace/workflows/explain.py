@@ -24,7 +24,7 @@ from onnxspace.inputs.methods import (
     configure_options,
     resolve_settings,
 )
-from onnxspace.inputs.names import EncoderNames, encoders_for, list_encoders, name_models
+from onnxspace.inputs.names import EncoderNames, encoders_for, list_encoders, list_paths, name_models
 from onnxspace.inputs.photo_folder import list_photos
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
@@ -109,7 +109,7 @@ def explain(
 
     >>> found = ox.explain(["resnet50.onnx"], ["cat.jpg"], output="cat.png")  # doctest: +SKIP
     """
-    settings, asked = resolve_settings(methods, options), list_questions(methods, targets)
+    settings, asked, paths = resolve_settings(methods, options), list_questions(methods, targets), list_paths(models)
     room = _PAGE_ROOM if output is not None and Path(output).suffix.lower() == PAGE else _ROOM
     room.check(len(images) if probe is None else max(1, len(images)), len(models) * len(asked))
     read = [Path(path) for path in (*models, *images, settings.baseline)]
@@ -120,7 +120,6 @@ def explain(
         room = replace(room, images=MAX_ANIMATED)
         _check_animation(methods, targets, len(models), len(images))
         check_picture_path(Path(animate), read, "--animate", tuple(ANIMATIONS))
-    paths = [Path(path) for path in models]
     configuration = resolve_config(config, paths, pixels)
     names = name_models(paths, configuration)
     encoders = encoders_for(paths, names, list_encoders(encoder))

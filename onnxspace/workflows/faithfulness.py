@@ -196,6 +196,5 @@ def _draw(found: Faithfulness, picture: Path) -> None:
 def _warn_of_few(images: int) -> tuple[str, ...]:
     if images >= FEW_IMAGES:
         return ()
-    return (
-        f"{images} image{'s are' if images > 1 else ' is'} few: intervals over fewer than {FEW_IMAGES} are too narrow, so give more.",
-    )
+    what = "one image has no intervals" if images == 1 else f"intervals over {images} images are too narrow"
+    return (f"{what}; give {FEW_IMAGES} or more.",)

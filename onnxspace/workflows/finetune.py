@@ -18,7 +18,7 @@ from onnxspace.finetuning.targets import Targets, standardise
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.decoded import DecodedPhotos
 from onnxspace.inputs.execution import Announce, Progress
-from onnxspace.inputs.names import EncoderNames, list_encoders
+from onnxspace.inputs.names import EncoderNames, list_encoders, list_paths
 from onnxspace.inputs.photos import Photos
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.sandbox.limits import Limits
@@ -72,8 +72,8 @@ def rank_finetuned(
 
     >>> ranking = ox.rank_finetuned(["a.onnx", "b.onnx"], "flowers", budget=600)  # doctest: +SKIP
     """
+    paths = list_paths(models)
     photos = data if isinstance(data, Photos) else Photos.open(data)
-    paths = [Path(path) for path in models]
     configuration = resolve_config(config, paths, pixels)
     with open_folder(folder) as place:
         training = Training(

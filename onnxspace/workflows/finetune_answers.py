@@ -18,7 +18,7 @@ from onnxspace.finetuning.workers import WorkerPool
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.content import hash_images
 from onnxspace.inputs.execution import Announce, Progress
-from onnxspace.inputs.names import EncoderNames, encoders_for, find_target_name, list_encoders, name_models
+from onnxspace.inputs.names import EncoderNames, encoders_for, find_target_name, list_encoders, list_paths, name_models
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.sandbox.limits import Limits, resolve_limits
@@ -66,7 +66,7 @@ def rank_by_answers(
 
     >>> ranking = ox.rank_by_answers("a.onnx", ["a.onnx", "b.onnx", "c.onnx"], "photos")  # doctest: +SKIP
     """
-    paths = [Path(path) for path in models]
+    paths = list_paths(models)
     configuration = resolve_config(config, paths, pixels)
     names = name_models(paths, configuration)
     name = find_target_name(target, paths, names)

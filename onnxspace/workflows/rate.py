@@ -18,7 +18,7 @@ from onnxspace.evaluation.table import Table
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.decoded import DecodedPhotos
 from onnxspace.inputs.execution import Announce, Compute, Execution, Progress
-from onnxspace.inputs.names import EncoderNames, encoders_for, list_encoders, name_models
+from onnxspace.inputs.names import EncoderNames, encoders_for, list_encoders, list_paths, name_models
 from onnxspace.inputs.photos import Photos
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
@@ -89,9 +89,9 @@ def rate(
     >>> ox.rate(["a.onnx", "b.onnx"], "flowers").ranked[0].source  # doctest: +SKIP
     'b'
     """
+    paths = list_paths(models)
     photos = data if isinstance(data, Photos) else Photos.open(data)
     scores = _select_scores(by or DEFAULT_SCORES[photos.kind], photos, ensemble)
-    paths = [Path(path) for path in models]
     configuration = resolve_config(config, paths, pixels)
     known_results = known if known is None or isinstance(known, Table) else Table.read(known)
     names = name_models(paths, configuration)

@@ -130,10 +130,12 @@ def _open_space(place: Path, damaged: ReportDamage | None) -> Space:
         raise SpaceError(
             f"{place} {describe_missing_folder(place)} Name a space, or a folder that `onnxspace score --output` wrote."
         )
+    if place.is_file():
+        raise SpaceError(f"{place} is a file. Name a space, or a folder that `onnxspace score --output` wrote.")
     try:
         return Space.open(place, damaged=damaged)
     except SpaceError as error:
-        if place.is_dir() and "is not a model space" in str(error):
+        if "is not a model space" in str(error):
             raise SpaceError(
                 f"{place} is neither a model space nor a result. Name a space, or a folder that `onnxspace score --output` wrote."
             ) from error

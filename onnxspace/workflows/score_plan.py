@@ -13,7 +13,7 @@ from onnxspace.errors import ConfigError, ModelNotFoundError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, check_target
-from onnxspace.inputs.names import EncoderNames, find_target_name, list_encoders, name_models
+from onnxspace.inputs.names import EncoderNames, find_target_name, list_encoders, list_paths, name_models
 from onnxspace.inputs.nearest_names import describe_missing_file
 from onnxspace.inputs.precision import ModelPrecision, Precision
 from onnxspace.inputs.probes import Probes
@@ -133,7 +133,7 @@ class ScorePlan:
 
 def plan_score(asked: ScoreRequest) -> ScorePlan:
     """Read pictures and fingerprints, and choose images, method and scores. Raises ConfigError, ProbeError, ClusterError."""
-    paths = [Path(path) for path in asked.models]
+    paths = list_paths(asked.models)
     refuse_missing(paths)
     config = resolve_config(asked.config, paths, asked.pixels)
     probes = _read_probes(asked, paths)

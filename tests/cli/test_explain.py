@@ -120,7 +120,7 @@ def refused(outcome: tuple[int, str, str], *words: str) -> None:
         (("none.onnx", "cat.jpg", "-o", "out.png"), ("none.onnx",)),
         (("broken.onnx", "cat.jpg", "-o", "out.png"), ("broken.onnx",)),
         (("a.onnx", "broken.jpg", "-o", "out.png"), ("broken.jpg is not an image",)),
-        (("a.onnx", "taken.png", "-o", "out.png"), ("taken.png is not a regular file",)),
+        (("a.onnx", "taken.png", "-o", "out.png"), ("taken.png is a folder. Give it as --probe taken.png",)),
         (
             ("a.onnx", "cat.jpg", "-o", "out.jpg"),
             ("out.jpg is not a name for a PNG picture, SVG picture or HTML page", ".svg or .html"),

@@ -47,7 +47,8 @@ def test_a_table_per_model_and_no_picture_of_maps(run: Run, place: Path) -> None
     assert "ranks" in out
     objects = [line.split()[-1] for line in lines if line.startswith("random map")][1::2]
     assert objects == ["1.000"] * 2  # the box is the whole square, of one image alone
-    assert "2 images are few" in err
+    assert "intervals over 2 images are too narrow; give 10 or more." in err
+    assert "for deletion, infidelity and sensitivity, smaller is better" in out
 
 
 def test_photos_of_a_folder_are_measured_as_those_that_are_named(

@@ -107,12 +107,36 @@ def test_without_a_command_the_help_is_shown_as_it_is(cli: Cli, command: tuple[s
         ("transfer good.onnx", "Missing option --data. Give --data DIR|CSV."),
         ("explain good.onnx a.png", "Missing option --output. Give --output FILE.png|FILE.svg|FILE.html."),
         ("inspect", "Missing argument 'MODEL.onnx'."),
+        ("completion", "Missing argument '{bash|zsh|fish}'.\n"),
     ],
 )
 def test_what_is_missing_is_named_with_the_form_of_its_value(cli: Cli, command: str, words: str) -> None:
     found = cli(*command.split())
     assert (found.code, found.out) == (2, "")
     assert f"Error: {words}" in found.err
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("space tree zoo.space -o", "There is no option '-o'."),
+        ("inspect good.onnx -e x", "There is no option '-e'."),
+        ("score good.onnx fine.onnx --images ten", "Invalid value for '--images': 'ten' is not a whole number."),
+        ("layers good.onnx fine.onnx --lambda ten", "Invalid value for '--lambda': 'ten' is not a number."),
+    ],
+)
+def test_what_is_mistyped_is_said_in_plain_words(cli: Cli, command: str, words: str) -> None:
+    found = cli(*command.split())
+    assert (found.code, found.out) == (2, "")
+    assert f"Error: {words}\n" in found.err
+
+
+def test_a_fingerprint_ends_in_fp(cli: Cli, tmp_path: Path) -> None:
+    refused(
+        cli("fingerprint", "good.onnx", "-o", "good"),
+        "good is not a name for a fingerprint. Name a file that ends in .fp as --output.",
+    )
+    assert not (tmp_path / "good").exists()
 
 
 def test_a_folder_is_no_baseline(cli: Cli, tmp_path: Path) -> None:

@@ -148,7 +148,10 @@ def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture
     ("words", "said"),
     [
         (("nowhere", "-o", "p.html"), "nowhere does not exist"),
-        (("plain.txt", "-o", "p.html"), "plain.txt is a file"),
+        (
+            ("plain.txt", "-o", "p.html"),
+            "plain.txt is a file. Name a space, or a folder that `onnxspace score --output` wrote.",
+        ),
         (("empty", "-o", "p.html"), "neither a model space nor a result"),
         (("zoo.space", "-o", "p.html"), "has no models to show"),
         (("out", "-o", "p.png"), "not a name for an HTML page"),

@@ -25,7 +25,9 @@ from onnxspace.cli.options import (
 )
 from onnxspace.cli.replaced import note_replaced
 from onnxspace.cli.seeds import PROBE_SEED, seed_option
+from onnxspace.errors import OutputError
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
+from onnxspace.inputs.names import is_fingerprint
 from onnxspace.inputs.targets import take_one
 
 
@@ -67,6 +69,8 @@ def fingerprint(
     Two fingerprints can be compared if they were made on the same images by the same method. A model may also be any
     source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
+    if not is_fingerprint(Path(output)):
+        raise OutputError(f"{output} is not a name for a fingerprint. Name a file that ends in .fp as --output.")
     settings, compute = take_method_options(options), take_compute(options)
     method, skip_broken = options.pop("method"), options.pop("skip_broken")
     resolve_settings([method or DEFAULT_METHOD], settings)

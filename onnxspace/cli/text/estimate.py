@@ -12,7 +12,7 @@ from onnxspace.workflows.score_estimate import ScoreEstimate
 def estimate_lines(found: ScoreEstimate) -> Iterator[str]:
     """Lines of an estimate; one that says so where too few models are left to compare."""
     if not found.models:
-        yield "Fewer than two models are left, so there is nothing to compare and nothing to estimate."
+        yield from wrap("Fewer than two models are left, so there is nothing to compare and nothing to estimate.")
         return
     width = max([len(one_line(one.name)) for one in found.models] + [5])
     yield f"{'model':<{width}}  {'time':>8}  {'memory':>8}  {'disk':>8}"

@@ -27,7 +27,7 @@ def _explain_table(measures: set[Measure]) -> str:
     """How tables are read."""
     larger = [HEADS[name] for name in MEASURES if name in measures & LARGER_IS_BETTER]
     smaller = [HEADS[name] for name in MEASURES if name in measures - LARGER_IS_BETTER - {"randomisation"}]
-    parts = [f"{word} is better of {_join(names)}" for word, names in (("larger", larger), ("smaller", smaller)) if names]
+    parts = [f"for {_join(names)}, {word} is better" for word, names in (("larger", larger), ("smaller", smaller)) if names]
     parts += ["randomised near 1 shows a map that the weights do not change"] if "randomisation" in measures else []
     return f"Means over images ± half a 95 % interval: {'; '.join(parts)}. * better than a random map on the same images."
 

@@ -37,7 +37,8 @@ def leep_of_classes(theta: Array, index: Index) -> float:
     joint = np.zeros((int(index.max()) + 1, theta.shape[1]))
     np.add.at(joint, index, theta)
     given = joint * reciprocal_or_zero(joint.sum(axis=0))
-    return float(np.log(np.einsum("nz,nz->n", theta, given[index])).mean())
+    value = float(np.log(np.einsum("nz,nz->n", theta, given[index])).mean())
+    return min(value, 0.0)  # rows may sum to 1 + 2⁻⁵²
 
 
 def _normalise_rows(theta: Array) -> Array:

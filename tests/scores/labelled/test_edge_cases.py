@@ -11,6 +11,7 @@ import pytest
 
 from onnxspace import scores
 from onnxspace.errors import ConfigError
+from onnxspace.scores.labelled.leep import leep_of_classes
 from onnxspace.scores.labels import read_labels
 from onnxspace.scores.registry import SCORES
 from tests.oracles import transfer as slow
@@ -225,3 +226,8 @@ def test_constant_probabilities_say_nothing() -> None:
 def test_maps_of_zeros_have_no_direction() -> None:
     assert scores.attribution(np.zeros((5, 4, 4)), np.ones((5, 4, 4))) == 0
     assert scores.attribution(np.ones((5, 4, 4)), np.ones((5, 4, 4))) == pytest.approx(1)
+
+
+def test_leep_is_at_most_0_where_rows_sum_to_more_by_rounding() -> None:
+    theta = np.array([[1 + 2**-52, 0.0], [0.0, 1 + 2**-52]])
+    assert leep_of_classes(theta, np.array([0, 1])) == 0
