@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,44 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from onnxspace.spaces import catalogue
 from onnxspace.spaces.complete import Offer, complete_models
 from onnxspace.spaces.merge import fingerprint_of
 from onnxspace.workflows.space import Space
+from tests.helpers.deaths import Deaths
 from tests.helpers.spaces import insert, insert_many, probes, space, with_answers
+from tests.spaces.conftest import IN_MEMORY
 
-EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "shutil.rmtree", "sqlite3.connect"}
-
+SETTINGS = IN_MEMORY
 
 pytestmark = pytest.mark.usefixtures("in_memory")
-
-
-def die_at(step: int, action: Callable[[], object]) -> bool:
-    """Run `action` in a child that is killed before its `step`th file operation or SQL statement; whether it was."""
-    child = os.fork()
-    if child == 0:
-        left = step
-
-        def tick(*_: object) -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        connected = catalogue._connect
-
-        def watched(*arguments: str) -> object:
-            connection = connected(*arguments)  # type: ignore[arg-type]
-            connection.set_trace_callback(tick)
-            return connection
-
-        catalogue._connect = watched  # type: ignore[assignment]
-        sys.addaudithook(lambda event, _: tick() if event in EVENTS else None)
-        try:
-            action()
-        finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 def add(home: Path) -> None:
@@ -123,22 +93,22 @@ ACTIONS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
 }
 
 
-#: Name of an action, and how many steps lie between two deaths: adding dies at every third, others at every eighth, and at each
+#: Name of an action, and how many steps lie between two deaths: adding dies at every second, others at every sixth, and at each
 #: where all cases are run.
 DEATHS = [
-    *(pytest.param(name, 3 if name == "add" else 8, id=name) for name in ACTIONS),
+    *(pytest.param(name, 2 if name == "add" else 6, id=name) for name in ACTIONS),
     *(pytest.param(name, 1, id=f"{name}, every step", marks=pytest.mark.exhaustive) for name in ACTIONS),
 ]
 
 
 @pytest.mark.process
 @pytest.mark.parametrize(("name", "stride"), DEATHS)
-def test_killed_at_every_step(tmp_path: Path, home: Path, name: str, stride: int) -> None:
+def test_killed_at_every_step(tmp_path: Path, home: Path, deaths: Deaths, name: str, stride: int) -> None:
     action, safe = ACTIONS[name]
     expected = Space.open(home).affinity().matrix
     if name == "compact":  # something to do: a leftover, an abandoned workbench, an unknown file
         for step in (12, 16, 20, 24):
-            die_at(step, lambda: insert(home, 5))
+            deaths.die_at(step, insert, home, 5)
         assert len(Space.open(home).verify().leftovers) > 2
         shutil.copy(next((home / "maps").iterdir()), home / "maps/0123456789ab.npy")
         action(copy := Path(shutil.copytree(home, tmp_path / "whole")))
@@ -149,9 +119,10 @@ def test_killed_at_every_step(tmp_path: Path, home: Path, name: str, stride: int
         insert_many(home, [6, 7])
     if name == "rewrite a sheet":
         Space.open(home).remove("model-6")
+    deaths.rehearse(action, Path(shutil.copytree(home, tmp_path / "rehearsed")))
     for step in count(1 + len(name) % stride, stride):
         copy = Path(shutil.copytree(home, tmp_path / f"{name}-{step}"))
-        killed = die_at(step, lambda copy=copy: action(copy))  # type: ignore[misc]
+        killed = deaths.die_at(step, action, copy)
         opened = Space.open(copy)
         found = opened.verify()
         assert {near.name for near in opened.nearest("model-2")} == set(opened.names) - {"model-2"}
@@ -179,10 +150,11 @@ def test_killed_at_every_step(tmp_path: Path, home: Path, name: str, stride: int
 
 
 @pytest.mark.process
-def test_killed_while_it_is_made(tmp_path: Path) -> None:
+def test_killed_while_it_is_made(tmp_path: Path, deaths: Deaths) -> None:
+    deaths.rehearse(space, tmp_path / "rehearsed.space")
     for step in count(1):
         place = tmp_path / f"{step}.space"
-        killed = die_at(step, lambda place=place: space(place))  # type: ignore[misc]
+        killed = deaths.die_at(step, space, place)
         if not (place / "catalogue.sqlite").exists():
             space(place)
         assert Space.open(place).verify().clean

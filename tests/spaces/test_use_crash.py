@@ -11,21 +11,24 @@ from pathlib import Path
 
 import pytest
 
-from onnxspace.spaces import catalogue, packs, use_index
-from onnxspace.workflows import space_ranking
 from onnxspace.workflows.space import Space
+from tests.helpers.deaths import Deaths
 from tests.helpers.use_spaces import insert_models, use_space
-from tests.spaces.test_crash import die_at
+from tests.spaces.conftest import IN_MEMORY
+
+#: As if six models were many, without waiting for the disk.
+SETTINGS = IN_MEMORY | {
+    "onnxspace.workflows.space_ranking.MOST_RANKED": 5,
+    "onnxspace.workflows.space_ranking.CANDIDATES": 5,
+    "onnxspace.spaces.use_index.LEAST_ROWS": 6,
+    "onnxspace.spaces.packs.AT_ONCE": 2,
+}
 
 
 @pytest.fixture(autouse=True)
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if six models were many, without waiting for the disk."""
-    monkeypatch.setattr(catalogue, "_SETTINGS", (*catalogue._SETTINGS, "synchronous = OFF"))
-    for name in ("MOST_RANKED", "CANDIDATES"):
-        monkeypatch.setattr(space_ranking, name, 5)
-    monkeypatch.setattr(use_index, "LEAST_ROWS", 6)
-    monkeypatch.setattr(packs, "AT_ONCE", 2)
+    for name, value in SETTINGS.items():
+        monkeypatch.setattr(name, value)
 
 
 def search(home: Path) -> list[tuple[str, float | None]]:
@@ -45,15 +48,16 @@ DEATHS = [
 
 @pytest.mark.process
 @pytest.mark.parametrize(("action", "stride"), DEATHS)
-def test_killed_at_every_step(tmp_path: Path, action: Callable[[Path], object], stride: int) -> None:
+def test_killed_at_every_step(tmp_path: Path, deaths: Deaths, action: Callable[[Path], object], stride: int) -> None:
     home = use_space(tmp_path / "zoo.space", [1, 2, 3, 4, 5]).path
     action(home)
     insert_models(home, [6, 7, 9, 10, 11])
     whole = Path(shutil.copytree(home, tmp_path / "whole"))
     expected = search(whole)
+    deaths.rehearse(action, Path(shutil.copytree(home, tmp_path / "rehearsed")))
     for step in count(1 + len(action.__name__) % stride, stride):
         copy = Path(shutil.copytree(home, tmp_path / f"copy-{step}"))
-        killed = die_at(step, lambda copy=copy: action(copy))  # type: ignore[misc]
+        killed = deaths.die_at(step, action, copy)
         assert Space.open(copy).verify().problems == ()
         assert search(copy) == expected, step
         assert Space.open(copy).verify().problems == ()
@@ -82,6 +86,7 @@ import sys
 from pathlib import Path
 from onnxspace.workflows import space_ranking
 from onnxspace.workflows.space import Space
+from tests.helpers.deaths import Deaths
 from tests.helpers.use_spaces import insert_models
 space_ranking.MOST_RANKED = space_ranking.CANDIDATES = 5
 for number in sys.argv[2:]:
