@@ -45,6 +45,7 @@ from onnxspace.similarity.fingerprints.agreement import (
     read_prints,
 )
 from onnxspace.similarity.fingerprints.file import Fingerprint
+from onnxspace.similarity.records import Failure
 from onnxspace.similarity.reliability import find_evidence
 from onnxspace.workflows.session import start_early
 
@@ -157,17 +158,21 @@ def plan_score(asked: ScoreRequest) -> ScorePlan:
     )
 
 
-def refuse_missing(models: Sequence[str | Path]) -> None:
-    """Raise ModelNotFoundError where files are missing, and without them there is no pair to compare.
-
-    A missing file among enough others is listed as failed, as one that can't be read is.
-    """
+def list_lost(models: Sequence[str | Path]) -> tuple[Failure, ...]:
+    """The missing files, if without them there is no pair to compare; among enough others they are listed as what can't be read is."""
     missing = [path for path in map(Path, models) if ":" not in str(path) and not os.path.lexists(path)]
-    left = [path for path in map(Path, models) if path not in missing]
-    if missing and len(left) < min(2, len(models)):
-        reasons = " ".join(f"{path}: {describe_missing_file(path)}" for path in missing[:_MOST_NAMED])
+    if not missing or len(models) - len(missing) >= min(2, len(models)):
+        return ()
+    return tuple(Failure(str(path), f"{path}: {describe_missing_file(path)}") for path in missing)
+
+
+def refuse_missing(models: Sequence[str | Path]) -> None:
+    """Raise ModelNotFoundError for missing files without which there is no pair to compare."""
+    if lost := list_lost(models):
+        missing = [one.path for one in lost]
+        left = [path for path in map(Path, models) if str(path) not in missing]
         alone = f" Without it, only {left[0]} is left, and there is nothing to compare it with." if left else ""
-        raise ModelNotFoundError(reasons + alone)
+        raise ModelNotFoundError(" ".join(one.error for one in lost[:_MOST_NAMED]) + alone)
 
 
 def _choose_precision(execution: Execution, agreement: Agreement) -> Execution:

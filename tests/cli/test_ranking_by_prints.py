@@ -169,7 +169,7 @@ def test_generated_images_keep_maps_only(run: Run) -> None:
     assert run("score", "a.fp", "a.fp", "--by", "cka")[0] == 2
     code, _, err = run("score", "a.fp", "a.fp", "--by", "dds", "--json")
     assert code == 2
-    assert "No pair of models has a value of dds: they lack what it compares, as fingerprints of maps alone do." in err
+    assert "No pair of models has a value of dds: a.fp holds maps only; onnxspace fingerprint --detail images" in err
 
 
 def test_scores_that_prints_do_not_hold_are_refused(run: Run, prints: list[str]) -> None:

@@ -43,6 +43,7 @@ from onnxspace.scores.selection import (
 )
 
 if TYPE_CHECKING:
+    from onnxspace.similarity.records import Failure
     from onnxspace.workflows.score_estimate import ScoreEstimate
 
 
@@ -142,9 +143,11 @@ def score(
         bar("loading", 0, 1)
         from onnxspace.sandbox.limits import resolve_limits
         from onnxspace.workflows.score import compare
-        from onnxspace.workflows.score_plan import ScoreRequest, read_pictures, refuse_missing
+        from onnxspace.workflows.score_plan import ScoreRequest, list_lost, read_pictures, refuse_missing
         from onnxspace.workflows.session import start_early
 
+        if as_json and not dry_run and (lost := list_lost(models)):
+            return _print_lost(lost)
         refuse_missing(models)
         given = None
         if options["cluster"] is None:
@@ -172,6 +175,18 @@ def _ask_for_models(given: str) -> str:
     if set(given) & set("*?{") and not Path(given).exists():
         return f"no file has the name {given}. Give a pattern without quotes, so that the shell lists the files that match it."
     return "give two models or more to compare, such as models/*.onnx."
+
+
+def _print_lost(lost: tuple[Failure, ...]) -> int:
+    """Print the object of a comparison in which files are missing, so that no pair is left."""
+    import numpy as np
+
+    from onnxspace.similarity.affinity import Affinity
+
+    _print_result(
+        Affinity((), np.zeros((0, 0)), DEFAULT_METHOD, {}, lost), None, None, as_json=True, quiet=True, top=None, matrix=False
+    )
+    return 2
 
 
 def _estimate(models: tuple[str, ...], given: Any, options: dict[str, Any]) -> ScoreEstimate:

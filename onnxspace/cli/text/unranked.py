@@ -53,7 +53,7 @@ def explain_affinity(found: Affinity, targets: Sequence[str]) -> str | None:
 
 def _list_lacking(found: Affinity) -> list[str]:
     """Why no pair has a value, where scores give no reasons: fingerprints have nothing beside maps."""
-    prints = [one_line(one.path) for one in found.models if is_fingerprint(Path(one.path))]
+    prints = list(dict.fromkeys(one_line(one.path) for one in found.models if is_fingerprint(Path(one.path))))
     if not prints:
         return ["they lack what it compares"]
     holds = "holds" if len(prints) == 1 else "hold"
