@@ -70,7 +70,7 @@ def test_files_that_are_missing_irregular_large_or_not_text_are_refused(
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "latin.csv").write_bytes(b"image,x,y,w,h\n\xe9,1,1,1,1\n")
     (tmp_path / "many.csv").write_text(as_csv([("a", 1, 1, 1, 1)] * 4), "utf-8")
-    for name, words in {"none.csv": "can't be read", "pipe.csv": "can't be read", "latin.csv": "is not text in UTF-8"}.items():
+    for name, words in {"none.csv": "no such file", "pipe.csv": "can't be read", "latin.csv": "is not text in UTF-8"}.items():
         with pytest.raises(ConfigError, match=words):
             read_boxes(tmp_path / name)
     monkeypatch.setattr(boxes, "MOST_BOXES", 3)
