@@ -69,7 +69,10 @@ class PrecisionSweep:
         before = f"With {every} in {word}, the outputs of {self.name} differ by {_write(self.all_rounded)}"
         if not self.keep:
             return f"{before}: none has to stay in float for {format_percent(self.within)}."
-        return f"{before}; with {count(len(self.keep), 'layer')} in float, by {_write(self.advised)}: {list_names(self.keep, room=_ROOM)}."
+        advice = f"{before}; with {count(len(self.keep), 'layer')} in float, by {_write(self.advised)}: {list_names(self.keep, room=_ROOM)}."
+        if self.all_rounded is None or self.all_rounded > self.within:
+            return advice
+        return f"{advice} The choice is by other images, on which they differ by more than {format_percent(self.within)}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object of schema `onnxspace/precision/1`, ready for `json.dumps`.

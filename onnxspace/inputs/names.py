@@ -15,11 +15,11 @@ from onnxspace.storage.printable import escape_surrogates
 EncoderNames = str | Mapping[str, str | Sequence[str]] | Sequence[str] | None
 
 
-def list_paths(models: Sequence[str | Path]) -> list[Path]:
-    """The paths of several models. Raises ConfigError for a single one, whose letters would be taken for names."""
-    if isinstance(models, str | Path):
-        raise ConfigError(f"{models} is not a list of models. Give a list of paths, such as ['a.onnx', 'b.onnx'].")
-    return [Path(path) for path in models]
+def list_paths(files: Sequence[str | Path], kind: str = "models", such: str = "['a.onnx', 'b.onnx']") -> list[Path]:
+    """The paths of several files, such as models. Raises ConfigError for a single one, whose letters would be taken for names."""
+    if isinstance(files, str | Path):
+        raise ConfigError(f"{files} is not a list of {kind}. Give a list of paths, such as {such}.")
+    return [Path(path) for path in files]
 
 
 def name_models(paths: Sequence[Path], config: Config) -> list[str]:

@@ -62,6 +62,10 @@ def resolve_limits(given: Limits | str | None) -> Limits:
     """
     if isinstance(given, Limits):
         return given
+    if not isinstance(given, str | None):
+        raise ConfigError(
+            f"limits are those of a process, as text such as 'memory=4G,cpu=600', and not {type(given).__name__}."
+        )
     return machine_limits() if given is None else parse_limits(given, machine_limits())
 
 

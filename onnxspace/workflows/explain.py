@@ -110,6 +110,7 @@ def explain(
     >>> found = ox.explain(["resnet50.onnx"], ["cat.jpg"], output="cat.png")  # doctest: +SKIP
     """
     settings, asked, paths = resolve_settings(methods, options), list_questions(methods, targets), list_paths(models)
+    files = list_paths(images, "images", "['a.png']")
     room = _PAGE_ROOM if output is not None and Path(output).suffix.lower() == PAGE else _ROOM
     room.check(len(images) if probe is None else max(1, len(images)), len(models) * len(asked))
     read = [Path(path) for path in (*models, *images, settings.baseline)]
@@ -125,7 +126,7 @@ def explain(
     encoders = encoders_for(paths, names, list_encoders(encoder))
     more = room.count_images(len(models) * len(asked)) - len(images)
     photos, left_out = ([], ()) if probe is None else choose_photos(Path(probe), max(1, more))
-    named = read_images([*map(Path, images), *photos], room.images, skip_broken=skip_broken)
+    named = read_images([*files, *photos], room.images, skip_broken=skip_broken)
     probes = named.probes
     room.check(len(probes), len(models) * len(asked))
     setups = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import onnxspace as ox
 from benchmarks.precision import compare
 from onnxspace.differences.child import tasks
+from onnxspace.differences.precision import PrecisionLayer, PrecisionSweep
 from onnxspace.errors import ConfigError, ModelError
 from tests.helpers import diff_edits as edits
 from tests.helpers import diff_pairs as pairs
@@ -64,6 +66,16 @@ def test_nothing_has_to_stay_where_rounding_costs_little(place: Path) -> None:
     assert 0 < swept.all_rounded < 0.01
     assert "none has to stay in float for 1 %" in swept.summary
     assert len(swept.layers) == sum(node.op_type in ("Conv", "Gemm") for node in pairs.base().graph.node)
+
+
+def test_a_choice_that_the_printed_errors_do_not_need_is_explained() -> None:
+    layers = (PrecisionLayer("/head/Gemm", "Gemm", 0.04, True), PrecisionLayer("/first/Conv", "Conv", 0.01, False))
+    swept = PrecisionSweep("net", "net.onnx", "int8", 0.05, layers, 0.023, 0.022, 0.036)
+    assert swept.summary == (
+        "With all 2 layers in eight bits, the outputs of net differ by 2.3 %; with 1 layer in float, by 2.2 %: /head/Gemm."
+        " The choice is by other images, on which they differ by more than 5 %."
+    )
+    assert "other images" not in replace(swept, all_rounded=0.07).summary
 
 
 def test_fewer_layers_stay_where_more_is_allowed(place: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import onnxspace as ox
 from onnxspace.errors import ConfigError
+from onnxspace.sandbox.limits import resolve_limits
 
 
 @pytest.mark.parametrize("call", [ox.score, lambda one: ox.rate(one, "photos"), lambda one: ox.explain(one, ["a.png"])])
@@ -19,6 +20,18 @@ def test_one_path_is_no_list_of_models(call: Callable[[Any], Any], given: str | 
         ConfigError, match=r"\.onnx is not a list of models\. Give a list of paths, such as \['a\.onnx', 'b\.onnx'\]\."
     ):
         call(given)
+
+
+def test_one_path_is_no_list_of_images() -> None:
+    with pytest.raises(ConfigError, match=r"a\.png is not a list of images\. Give a list of paths, such as \['a\.png'\]\."):
+        ox.explain(["a.onnx"], "a.png")
+
+
+def test_limits_of_processes_are_not_those_of_metrics() -> None:
+    with pytest.raises(
+        ConfigError, match=r"limits are those of a process, as text such as 'memory=4G,cpu=600', and not dict\."
+    ):
+        resolve_limits({"affinity": 0.9})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("call", [ox.attribute, lambda model, images: ox.layers(model, model, images)])
