@@ -14,11 +14,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when NumPy and Torch are i
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # which container images set: see pytest_configure
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
+from threadpoolctl import ThreadpoolController
 
 from onnxspace.checking.sandbox import run_in_child
 from onnxspace.sandbox.worker import borrow_worker, start_workers
@@ -100,6 +103,34 @@ def versions_read_once() -> Iterator[None]:
     """Versions of libraries, which each run notes, are read from their metadata once in a process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("onnxspace.inputs.protocol.version", cache(version))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def libraries_listed_once() -> Iterator[None]:
+    """Libraries that have threads, which each limit looks for among all that are loaded, are listed anew after imports only."""
+
+    @lru_cache(1)
+    def list_libraries(loaded: int, controller: type[ThreadpoolController] = ThreadpoolController) -> ThreadpoolController:
+        return controller()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("threadpoolctl.ThreadpoolController", lambda: list_libraries(len(sys.modules)))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_pictures() -> Iterator[None]:
+    """PNG files have the same pixels, and are less compressed: that took most of the time of a small picture."""
+    Image.preinit()
+    write = Image.SAVE["PNG"]
+
+    def write_quickly(image: Image.Image, *arguments: Any) -> None:
+        image.encoderinfo.setdefault("compress_level", 1)
+        write(image, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(Image.SAVE, "PNG", write_quickly)
         yield
 
 

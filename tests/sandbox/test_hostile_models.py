@@ -26,7 +26,7 @@ from tests.helpers.nets import save as save_model
 from tests.sandbox.test_worker import is_running, wait_for_end
 
 CLASSIFIERS = "ab"
-LIMITS = "memory=3G,cpu=2,wall=40"
+LIMITS = "memory=1G,cpu=2,wall=40"
 
 
 def scaled(part: str, net: Net, x: str) -> onnx.ModelProto:
