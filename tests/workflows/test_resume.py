@@ -17,7 +17,7 @@ import onnxspace as ox
 from onnxspace.attribution import cache_key
 from onnxspace.storage.resume import open_work_folder
 from tests.helpers.commands import exit_code as run
-from tests.helpers.nets import Net, save
+from tests.helpers.nets import Net, classifier, save
 from tests.helpers.stopped_runs import BATCH, CHILD, IMAGES, SCORE, Content, content, interrupt, stop_after
 
 CLASSIFIERS = "ab"
@@ -108,12 +108,14 @@ def test_killed(
 
 
 def test_a_failure_is_not_remembered(place: Path, computed: list[int]) -> None:
+    command = (*SCORE[:3], "c.onnx", *SCORE[3:])  # a single model that is left would not be explained
+    save(classifier(seed=7), Path("c.onnx"))
     good = Path("a.onnx").read_bytes()
     Path("a.onnx").write_bytes(b"broken")
-    interrupt(2, *SCORE)
+    interrupt(2, *command)
     Path("a.onnx").write_bytes(good)
-    assert run(*SCORE) == 0
-    assert sum(computed) == 2 * IMAGES
+    assert run(*command) == 0
+    assert sum(computed) == 3 * IMAGES
     assert json.loads(Path("kept/score.json").read_text())["failed"] == []
 
 
