@@ -14,7 +14,7 @@ from onnxspace.inputs.methods import Method
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.stated_pixels import Pixels
 from onnxspace.inputs.targets import Target, to_target
-from onnxspace.sandbox.limits import parse_limits
+from onnxspace.sandbox.limits import parse_limits, refuse_other_limits
 
 
 def check(
@@ -54,6 +54,7 @@ def check(
     artifacts = artifacts_against([str(new)], str(against), limit or {}, distinct, encoder)
     pixel = None if baseline is None else str(baseline)
     plan = CheckPlan(artifacts, method, pixels=pixel, target=to_target(explained), probes=probes)
+    refuse_other_limits(limits)
     allowed = parse_limits(limits, Limits()) if isinstance(limits, str) else limits
     (found,) = check_plan(plan, allowed, device=device, config=config, pictures=pictures, progress=progress, pixels=pixels)
     return found

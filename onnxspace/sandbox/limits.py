@@ -60,13 +60,18 @@ def resolve_limits(given: Limits | str | None) -> Limits:
 
     Raises ConfigError.
     """
+    refuse_other_limits(given)
     if isinstance(given, Limits):
         return given
-    if not isinstance(given, str | None):
+    return machine_limits() if given is None else parse_limits(given, machine_limits())
+
+
+def refuse_other_limits(given: object) -> None:
+    """Raise ConfigError for an argument that states no limits of a process, such as a table of limits of metrics."""
+    if not isinstance(given, Limits | str | None):
         raise ConfigError(
             f"limits are those of a process, as text such as 'memory=4G,cpu=600', and not {type(given).__name__}."
         )
-    return machine_limits() if given is None else parse_limits(given, machine_limits())
 
 
 @cache

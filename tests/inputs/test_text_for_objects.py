@@ -10,7 +10,6 @@ import pytest
 
 import onnxspace as ox
 from onnxspace.errors import ConfigError
-from onnxspace.sandbox.limits import resolve_limits
 
 
 @pytest.mark.parametrize("call", [ox.score, lambda one: ox.rate(one, "photos"), lambda one: ox.explain(one, ["a.png"])])
@@ -31,7 +30,7 @@ def test_limits_of_processes_are_not_those_of_metrics() -> None:
     with pytest.raises(
         ConfigError, match=r"limits are those of a process, as text such as 'memory=4G,cpu=600', and not dict\."
     ):
-        resolve_limits({"affinity": 0.9})  # type: ignore[arg-type]
+        ox.check("a.onnx", against="b.onnx", limits={"affinity": 0.9})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("call", [ox.attribute, lambda model, images: ox.layers(model, model, images)])

@@ -251,16 +251,21 @@ def test_limits_are_read() -> None:
     assert resolve_limits("cpu=7") == Limits(machine_limits().memory, 7, machine_limits().wall)
 
 
+def forget_memory() -> None:
+    module.count_machine_memory.cache_clear()
+    machine_limits.cache_clear()
+
+
 def test_limits_are_those_of_the_machine_or_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "memory.max"
     monkeypatch.setattr(module, "_CONTAINERS", (file,))
     file.write_text("max\n")
-    machine_limits.cache_clear()
+    forget_memory()
     whole = machine_limits().memory
     file.write_text(f"{6 * GIB}\n")
-    machine_limits.cache_clear()
+    forget_memory()
     assert machine_limits().memory == min(whole, 3 * GIB)
-    machine_limits.cache_clear()
+    forget_memory()
 
 
 def test_a_library_that_is_not_installed_is_named_at_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
