@@ -79,6 +79,15 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {_leave_out_source(' '.join(first.split()))[:300]}".rstrip(": .")
 
 
+def quote_message(error: BaseException) -> str:
+    """The first line of an exception's message, up to 300 characters without the final full stop; its type where there is none.
+
+    >>> quote_message(RuntimeError("no kernel. \\nsecond line")), quote_message(KeyError())
+    ('no kernel', 'KeyError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(". ")
+
+
 def _leave_out_source(text: str) -> str:
     """A message of ONNX Runtime without its code, its line of source and its C++ signature, which hide the cause.
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from onnxspace.attribution.cuda_graphs import Recorder, Recording
+from onnxspace.errors import quote_message
 from onnxspace.torchgraph.operators.interpolation import hold_taps
 
 #: The least cosine of a result with that of the same pass as it is usually computed.
@@ -82,7 +83,7 @@ class RecordedPass:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # of a driver, a library or Torch's compiler
-            self._give_up(f"one could not be launched anew ({_first_line(error)})")
+            self._give_up(f"one could not be launched anew ({quote_message(error)})")
             return compute(*inputs)
 
     def _record(self, compute: Compute, inputs: Sequence[Tensor], shapes: _Shapes) -> Tensor:
@@ -93,7 +94,7 @@ class RecordedPass:
             replay = _Replay(shapes, buffers, self._recorder.record(lambda: compute(*buffers)), held)
             gap = _measure_distance(replay.run(inputs), expected)
         except Exception as error:  # of a driver, a library or Torch's compiler
-            self._give_up(f"a pass can't be recorded ({_first_line(error)})")
+            self._give_up(f"a pass can't be recorded ({quote_message(error)})")
             return expected
         if gap <= MOST_DISTANCE:
             self._replay = replay
@@ -118,7 +119,3 @@ def _measure_distance(found: Tensor, expected: Tensor) -> float:
     gaps, lengths = (first - second).norm(dim=1), second.norm(dim=1)
     shares = torch.where(gaps == 0, gaps, gaps / lengths)  # two results of zero are equal
     return float(shares.nan_to_num(nan=math.inf).max())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(". ")

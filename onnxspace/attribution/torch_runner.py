@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnxspace.attribution.devices import configure_torch
 from onnxspace.attribution.graph_copy import copy_graph
 from onnxspace.attribution.maps import VERIFIED_IMAGES
-from onnxspace.errors import ModelError
+from onnxspace.errors import ModelError, quote_message
 from onnxspace.inputs.execution import Compute
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import Model
@@ -44,7 +44,6 @@ class TorchRunner:
                 found = outputs_of(self.graph, values.to(self.device))
                 return [np.asarray(output.float().cpu().numpy()) for output in found]
         except RuntimeError as error:
-            line = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(". ")
             raise ModelError(
-                f"{self.path}: its features or outputs can't be computed by Torch on a GPU ({line}). Use --device cpu."
+                f"{self.path}: its features or outputs can't be computed by Torch on a GPU ({quote_message(error)}). Use --device cpu."
             ) from error

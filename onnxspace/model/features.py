@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.errors import AttributionError, ModelError, OnnxspaceError
+from onnxspace.errors import AttributionError, ModelError, OnnxspaceError, quote_message
 from onnxspace.inputs.execution import Advance
 from onnxspace.model.encoder import Encoder, cut
 from onnxspace.model.group_axes import measure_axes
@@ -182,7 +182,7 @@ class ForwardPass:
             raise
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise ModelError(
-                f"{self.model.path} can't be run by ONNX Runtime ({_first_line(error)}). {self.model.advice}"
+                f"{self.model.path} can't be run by ONNX Runtime ({quote_message(error)}). {self.model.advice}"
             ) from error
 
     def _flatten(self, outputs: Sequence[NDArray[Any]], images: int) -> NDArray[np.float32]:
@@ -276,11 +276,7 @@ def _load_runner(part: Network, path: str, provider: Provider = "cpu") -> Runner
         try:
             return Runner(part, providers=providers)
         except Exception as error:
-            raise ModelError(f"{path} can't be loaded by ONNX Runtime ({_first_line(error)}). Export it again.") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+            raise ModelError(f"{path} can't be loaded by ONNX Runtime ({quote_message(error)}). Export it again.") from error
 
 
 def check_finite(values: NDArray[np.float32], first: int, path: str) -> None:
@@ -306,7 +302,7 @@ def compute_per_image(model: Model, tensors: Sequence[str], images: NDArray[np.u
     try:
         rows = [runner({runner.input: values[i : i + 1]}) for i in range(len(values))]
     except Exception as error:  # ONNX Runtime's errors share no base class
-        raise ModelError(f"{model.path} can't be run by ONNX Runtime ({_first_line(error)}). {model.advice}") from error
+        raise ModelError(f"{model.path} can't be run by ONNX Runtime ({quote_message(error)}). {model.advice}") from error
     return [
         np.stack([np.asarray(one)[0] if np.ndim(one) > 1 else np.asarray(one) for one in column])
         for column in zip(*rows, strict=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.errors import ModelError
+from onnxspace.errors import ModelError, quote_message
 from onnxspace.model import runtime
 from onnxspace.model.batch_reduction import BatchReduction
 from onnxspace.model.image_groups import ImageGroup, find_group
@@ -44,9 +44,8 @@ def find_file_group(network: Network, name: str, images: NDArray[Any], path: str
     try:
         return find_group(lambda batch: runtime.evaluate(part, {name: batch}), images)
     except Exception as error:  # ONNX Runtime's errors share no base class
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:300].rstrip(". ")
         raise ModelError(
-            f"{path} takes {len(images) - 1} images at a time, and ONNX Runtime can't run it ({reason}). Export it with a batch of one."
+            f"{path} takes {len(images) - 1} images at a time, and ONNX Runtime can't run it ({quote_message(error)}). Export it with a batch of one."
         ) from error
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from onnx import TensorProto, helper
 
+from onnxspace.errors import quote_message
 from onnxspace.model.runtime import import_onnxruntime, make_session_options
 
 #: What computes features: ONNX Runtime on the CPU or by its CUDA provider, or the converted graph by Torch on a GPU.
@@ -35,7 +36,7 @@ def find_fault() -> str:
             _write_sum().SerializeToString(), make_session_options(optimise=True), providers=list_providers("cuda")
         )
     except Exception as error:  # ONNX Runtime's errors share no base class
-        return f"ONNX Runtime's CUDA provider fails ({(str(error).splitlines() or [type(error).__name__])[0][:200]})"
+        return f"ONNX Runtime's CUDA provider fails ({quote_message(error)})"
     return (
         ""
         if session.get_providers()[:1] == [_CUDA]

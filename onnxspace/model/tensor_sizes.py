@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from onnxspace.errors import ModelError
+from onnxspace.errors import ModelError, quote_message
 from onnxspace.model.cut import cut
 from onnxspace.model.image_groups import shape_of_one
 from onnxspace.model.model import Model
@@ -23,8 +23,7 @@ def measure_tensors(model: Model, tensors: Sequence[str]) -> dict[str, tuple[int
     except ModelError:
         raise
     except Exception as error:  # ONNX Runtime's errors share no base class
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ModelError(f"{model.path} can't be run by ONNX Runtime ({reason}). {model.advice}") from error
+        raise ModelError(f"{model.path} can't be run by ONNX Runtime ({quote_message(error)}). {model.advice}") from error
     return {name: tuple(n or 0 for n in _take_one(shape, model.images_at_once)) for name, shape in found.items()}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxspace.errors import ModelError
+from onnxspace.errors import ModelError, quote_message
 from onnxspace.model.model import Model
 from onnxspace.model.network import embed_weights
 from onnxspace.model.runtime import import_onnxruntime, input_dtype, make_session_options
@@ -29,8 +29,7 @@ def write_form(form: str, model: Model, images: NDArray[np.uint8], target: Path)
     try:
         FORMS[form](model, images, target)
     except Exception as error:  # other libraries' converters raise exceptions of any type
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ModelError(f"{model.path} can't be written as {form} ({reason}).") from error
+        raise ModelError(f"{model.path} can't be written as {form} ({quote_message(error)}).") from error
 
 
 def _write_next_opset(model: Model, _images: NDArray[np.uint8], target: Path) -> None:

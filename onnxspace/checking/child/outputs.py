@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from onnxspace.checking.child.other_inputs import fill_inputs
 from onnxspace.checking.values import OPEN, Signal, moments_of, sketch_row
-from onnxspace.errors import ModelError
+from onnxspace.errors import ModelError, quote_message
 from onnxspace.model.brain_floats import CONVERTED
 from onnxspace.model.graph import domain_of, iter_nodes
 from onnxspace.model.model import Model
@@ -58,7 +58,7 @@ def _load(model: Model) -> Any:
         try:
             return _session(model, optimise=False)
         except Exception as error:
-            reason = _describe_libraries(model) or _first_line(error)
+            reason = _describe_libraries(model) or quote_message(error)
             raise ModelError(f"{model.path} can't be loaded by ONNX Runtime ({reason}). {_WAY_OUT}") from error
 
 
@@ -97,11 +97,7 @@ def _run(session: Any, feeds: Mapping[str, NDArray[Any]], names: Sequence[str], 
     try:
         return list(session.run(list(names), dict(feeds)))
     except Exception as error:  # ONNX Runtime's errors share no base class
-        raise ModelError(f"{path} can't be run by ONNX Runtime ({_first_line(error)}). {_WAY_OUT}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+        raise ModelError(f"{path} can't be run by ONNX Runtime ({quote_message(error)}). {_WAY_OUT}") from error
 
 
 def _first_image(value: Any, batch: int) -> Any:

@@ -50,7 +50,7 @@ def compute_chunk(run: Mapping[str, Any], model: Mapping[str, Any], image_range:
     if chunk.rows == 0 or chunk_path(Path(run["folder"]), model["key"], chunk).exists():
         return chunk
     rows, errors = _compute_maps(engines, first, last)
-    chunk = Chunk(chunk.first, chunk.rows, chunk.size, errors, chunk.fallback)
+    chunk = replace(chunk, errors=errors, remarks=engines.uncompiled)
     write_chunk(Path(run["folder"]), model["key"], chunk, rows)
     return chunk
 
@@ -111,7 +111,7 @@ def _convert_model(run: Mapping[str, Any], task: Mapping[str, Any], probes: Prob
     subject = find_subject(model, setup, encoder)
     converted = convert(model, np.asarray(probes.images[:VERIFIED_IMAGES]), subject.encoder)
     engines = engines_for(model, converted, setup, execution, subject=subject)
-    return engines.without_recording()  # a chunk has no place for a remark that it failed
+    return engines.without_recording()  # recordings of the models that are kept would hold memory of the GPU
 
 
 def _compute_maps(engines: Any, first: int, end: int) -> tuple[NDArray[np.float16], tuple[float, ...]]:

@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.storage.atomic import place, write_file
+from onnxspace.storage.json_fields import is_text
 from onnxspace.storage.regular_files import open_regular
 from onnxspace.storage.resume import CHUNK
 
 _NAME = re.compile(r"(?P<key>[0-9A-Za-z.]+)-(?P<first>\d{1,6})-(?P<rows>\d{1,6})")
-_MAX_LINE = 2**23
+_MAX_LINE, _MAX_REMARK = 2**23, 2**12
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Chunk:
 
     It holds the maps of `rows` images from image `first` on, computed in batches of `size`. `errors` are the maps' relative
     standard errors where they are estimates, otherwise empty. `fallback` counts, by operator, those without a rule of the
-    method.
+    method. `remarks` are further warnings about the maps, without the model's name.
     """
 
     first: int
@@ -41,6 +42,7 @@ class Chunk:
     size: int
     errors: tuple[float, ...] = ()
     fallback: dict[str, int] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def end(self) -> int:
@@ -118,4 +120,6 @@ def _parse_header(line: bytes) -> tuple[Chunk, int]:
         raise ValueError("no error")
     if not all(isinstance(name, str) and type(count) is int for name, count in fallback.items()):
         raise ValueError("no counts")
-    return Chunk(numbers[0], numbers[1], numbers[2], tuple(errors), dict(fallback)), numbers[3]
+    if not isinstance(header["remarks"], list) or not all(is_text(remark, _MAX_REMARK) for remark in header["remarks"]):
+        raise ValueError("no remarks")
+    return Chunk(numbers[0], numbers[1], numbers[2], tuple(errors), dict(fallback), tuple(header["remarks"])), numbers[3]

@@ -109,15 +109,17 @@ class Dispatcher:
         """
         model = self._models.get(task.key) or self._add_model(task, shown, writer.batch or None)
         self._started.add(task.key)
-        errors = list(writer.errors)
+        errors, remarks = list(writer.errors), dict[str, None]()
         fallback: Mapping[str, int] | None = None
         while writer.rows < self.images or fallback is None:
             chunk = self._wait_for_chunk(model, writer.rows)
-            errors += self._append(model, chunk, writer, writer.rows - chunk.first)
+            past, chunk = writer.rows - chunk.first, self._append(model, chunk, writer)
+            errors += chunk.errors[past:]
+            remarks |= dict.fromkeys(chunk.remarks)
             fallback = chunk.fallback
         self._drop_model(model)
         drop_chunks(self.folder, task.key)
-        return tuple(remarks_on(setup, fallback, errors))
+        return (*remarks_on(setup, fallback, errors), *remarks)
 
     def _wait_for_chunk(self, model: _ModelProgress, rows: int) -> Chunk:
         """Wait for the chunk that holds the image `rows`."""
@@ -156,15 +158,15 @@ class Dispatcher:
             model.size = chunk.size
             self._submit_missing(model, chunk.end)
 
-    def _append(self, model: _ModelProgress, chunk: Chunk, writer: MapWriter, past: int) -> list[float]:
-        """Append a chunk's maps without the first `past`, batch by batch as a single machine does; returns their errors."""
+    def _append(self, model: _ModelProgress, chunk: Chunk, writer: MapWriter) -> Chunk:
+        """Append a chunk's maps from the writer's next image on, batch by batch as a single machine does; returns its whole header."""
         if chunk.rows == 0:
-            return []
+            return chunk
         found, rows = self._read_rows(model, chunk)
-        for begin in range(past, chunk.rows, chunk.size):
+        for begin in range(writer.rows - chunk.first, chunk.rows, chunk.size):
             end = min(begin + chunk.size, chunk.rows)
             writer.append(rows[begin:end], found.errors[begin:end])
-        return list(found.errors[past:])
+        return found
 
     def _read_rows(self, model: _ModelProgress, chunk: Chunk) -> tuple[Chunk, NDArray[np.float16]]:
         path = chunk_path(self.folder, model.task.key, chunk)

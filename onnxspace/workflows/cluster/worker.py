@@ -14,7 +14,7 @@ from onnxspace.sandbox.worker import borrow_worker
 from onnxspace.storage.json_fields import is_text, is_whole
 from onnxspace.workflows.cluster.chunk import Chunk
 from onnxspace.workflows.cluster.reply import return_errors
-from onnxspace.workflows.requests import wrong_answer
+from onnxspace.workflows.requests import read_texts, wrong_answer
 
 if TYPE_CHECKING:
     from onnxspace.inputs.targets import Target
@@ -94,7 +94,8 @@ def parse_chunk(found: Any, path: str) -> Chunk:
         counts = all(is_text(name, 1_000) and is_whole(count, 0, 2**31) for name, count in found["fallback"].items())
         if not (whole and counts and all(type(error) is float for error in found["errors"])):
             raise ValueError("it has other fields")
-        return Chunk(found["first"], found["rows"], found["size"], tuple(found["errors"]), found["fallback"])
+        remarks = read_texts(found["remarks"])
+        return Chunk(found["first"], found["rows"], found["size"], tuple(found["errors"]), found["fallback"], remarks)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise wrong_answer(path) from error
 

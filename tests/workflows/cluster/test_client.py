@@ -305,7 +305,7 @@ def test_blocks_hold_every_pair(new: int, old: int) -> None:
 
 def test_a_damaged_chunk_counts_as_never_written(tmp_path: Path) -> None:
     rows = np.arange(12, dtype=np.float16).reshape(3, 4)
-    chunk = Chunk(4, 3, 2, (0.5, 0.25, 0.0), {"Sin": 2})
+    chunk = Chunk(4, 3, 2, (0.5, 0.25, 0.0), {"Sin": 2}, ("its network is not compiled.",))
     write_chunk(tmp_path, "abc", chunk, rows)
     path = chunk_path(tmp_path, "abc", chunk)
     found = read_chunk(path, 4)
