@@ -28,7 +28,6 @@ from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint
 from onnxspace.spaces.catalogue import CATALOGUE, FORMAT, MAPS_ONLY
 from onnxspace.workflows.fingerprint_file import fingerprint_file
 from onnxspace.workflows.space import Space
-from tests.checking.conftest import run_here
 from tests.helpers.nets import classifier, save
 
 HALF, SINGLE, AUTO = (Compute("cpu", precision) for precision in ("bf16", "float32", "auto"))
@@ -198,8 +197,7 @@ def test_a_space_is_of_one_precision() -> None:
     assert not Path("zoo.space").exists()
 
 
-def test_a_check_against_a_fingerprint_computes_as_that_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnxspace.checking.observe.run_in_child", run_here)
+def test_a_check_against_a_fingerprint_computes_as_that_was() -> None:
     write_print("half.fp")
     limits = {"affinity": 0.9999}
     (verdict,) = check(CheckPlan((Artifact("a", A, "half.fp", limits=limits),)), device="cpu")
