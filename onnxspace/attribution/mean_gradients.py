@@ -64,6 +64,6 @@ def replace_mean(graph: GraphModule, node: Node) -> None:
 def _read_axes(module: Reduce, node: Node) -> list[int] | None:
     """The axes that a reduction holds, or that were written into the graph; None where they are computed, or all."""
     given = module.axes if module.axes is not None or len(node.args) < 2 else node.args[1]
-    return (
-        [int(axis) for axis in given] if isinstance(given, (list, tuple)) and all(isinstance(n, int) for n in given) else None
-    )
+    if not isinstance(given, (list, tuple)) or not all(isinstance(axis, int) for axis in given):
+        return None
+    return [int(axis) for axis in given]

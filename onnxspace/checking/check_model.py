@@ -39,9 +39,9 @@ def check(
 
     `new` is an ONNX file, or what `onnxspace convert` takes; `against` is another model, a `.fp` file or `zoo.space:NAME`. Both are
     compared on the images `probes` (None: those of the baseline, else 64 generated ones) by `method` (None: the baseline's, else
-    elrp), with maps relative to `baseline` (a word or an image, as in `Options`) and of `explained` instead of the encoder. `limit` is the smallest or largest value that passes by
-    metric, None for no limit; metrics without an entry keep their defaults. With `distinct`, True or the affinity to stay below, the
-    model must not be a copy. `encoder` is where to cut it, `config` a configuration's file, `pixels` a preset's name or `StatedPixels`.
+    elrp), with maps relative to `baseline` (a word or an image, as in `Options`) and of `explained` instead of the encoder.
+    `limit` is the smallest or largest value that passes by metric, None for no limit; metrics without an entry keep their defaults.
+    With `distinct`, True or the affinity to stay below, the model must not be a copy. `encoder` is where to cut it, `config` a configuration's file, `pixels` a preset's name or `StatedPixels`.
     Each model runs in a process of its own on `device` under `limits`, such as "memory=4G,wall=300". The images whose maps
     differ most are drawn into the folder `pictures`; `progress` is the callback.
 

@@ -26,8 +26,7 @@ def describe_exchanged(groups: Groups, _: Groups) -> Iterator[Change]:
     """Normalisations of which two parameters have the values of each other."""
     for pair in dict.fromkeys(tuple(weights_of(group)["exchanged"]) for group in groups):
         ours = [group for group in groups if tuple(weights_of(group)["exchanged"]) == pair]
-        where = "a normalisation" if len(ours) == 1 else f"{len(ours)} normalisations"
-        text = f"The {pair[0]} and the {pair[1]} of {where} were exchanged: {list_layers(ours)}."
+        text = f"The {pair[0]} and the {pair[1]} of {_count_norms(ours)} were exchanged: {list_layers(ours)}."
         yield Change("exchanged", text, name_layers(ours))
 
 
@@ -36,15 +35,15 @@ def describe_statistics(groups: Groups, _: Groups) -> Iterator[Change]:
     reset = all(weights_of(group).get("reset") for group in groups)
     what = "are those before training (means of 0, variances of 1)" if reset else "are others"
     gaps = format_percents([float(weights_of(group)["difference"]) for group in groups])
-    where = "a normalisation" if len(groups) == 1 else f"{len(groups)} normalisations"
-    text = f"The statistics of {where} {what}, while scale and shift are equal: parameters differ by {gaps} ({list_layers(groups)})."
+    text = f"The statistics of {_count_norms(groups)} {what}, while scale and shift are equal: parameters differ by {gaps} ({list_layers(groups)})."
     yield Change("statistics", text, name_layers(groups))
 
 
 def describe_neutral(groups: Groups, layers: Groups) -> Iterator[Change]:
     """Normalisations without a scale and a shift of their own."""
-    where = "a normalisation" if len(groups) == 1 else f"{len(groups)} normalisations"
-    text = (
-        f"The scale of {where} is 1 and the shift 0, as before training or where other layers have them: {list_layers(groups)}."
-    )
+    text = f"The scale of {_count_norms(groups)} is 1 and the shift 0, as before training or where other layers have them: {list_layers(groups)}."
     yield Change("neutral", text, name_layers(groups))
+
+
+def _count_norms(groups: Groups) -> str:
+    return "a normalisation" if len(groups) == 1 else count(len(groups), "normalisation")

@@ -39,8 +39,8 @@ class Compute:
     `auto` measures bf16 for each model, and takes it where its maps are the same within a cosine of .995 and it is faster; None is that
     of the space or of the fingerprints with which maps are compared, and float32 without them. With
     `deterministic`, results on a GPU are bit-identical from run to run, as they always are on a CPU. `compiled` compiles the graph
-    with Torch first, which is not worthwhile on a CPU, and records passes as CUDA graphs on a GPU. `threads` is the number of threads on CPUs (0: as many as the process may
-    use: its affinity, and no more than the quota of its container); the last bits of maps depend on it.
+    with Torch first, which is not worthwhile on a CPU, and records passes as CUDA graphs on a GPU. `threads` is the number of threads
+    on CPUs (0: as many as the process may use: its affinity, and no more than the quota of its container); the last bits of maps depend on it.
     """
 
     device: Device = "auto"
@@ -90,7 +90,7 @@ class Execution:
         compute = device if isinstance(device, Compute) else Compute(device)
         return cls(compute, batch_size, memory, cluster, progress, resolve_limits(limits), announce)
 
-    def compute_in(self, precision: Precision | None) -> Execution:
+    def with_precision(self, precision: Precision | None) -> Execution:
         """The same, in this precision."""
         return replace(self, compute=replace(self.compute, precision=precision))
 
@@ -100,20 +100,24 @@ def require_one_precision(execution: Execution) -> KeptPrecision:
     asked = execution.compute.precision
     if asked == "auto":
         raise ConfigError(
-            "--precision auto chooses for each model, and what a space or a fingerprint holds is compared later. Use float32 or bf16."
+            "--precision auto chooses for each model, and what a fingerprint holds is compared later. Use float32 or bf16."
         )
     return asked or "float32"
 
 
 def follow_precision(execution: Execution, kept: KeptPrecision, space: str) -> Execution:
-    """Return `execution` in the precision of the maps that a space, of this name, holds. Raises ConfigError where another is stated."""
+    """Return `execution` in the precision `kept` of the maps of `space`, a path. Raises ConfigError where another, or `auto`, is stated."""
     asked = execution.compute.precision
-    if asked is not None and require_one_precision(execution) != kept:
+    if asked == "auto":
+        raise ConfigError(
+            f"--precision auto chooses for each model, and all maps of {space} are in {kept}, so that they can be compared. Leave it out."
+        )
+    if asked not in (None, kept):
         raise ConfigError(
             f"{space} holds maps in {kept}, with which maps in {asked} can't be compared. Leave out --precision, or make a space with"
             f" --precision {asked}."
         )
-    return execution.compute_in(kept)
+    return execution.with_precision(kept)
 
 
 class Counter:

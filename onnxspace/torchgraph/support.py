@@ -140,8 +140,8 @@ the image's values is read in every pass. These operators read values whatever t
 {render_synchronising()}
 
 `python -m benchmarks.gpu --reads FOLDER` counts, for the models of a folder, the reads of a forward pass up to the encoder and copies
-from the host in the forward and backward pass of ε-LRP; with `--outputs`, up to a model's outputs. In 52 published networks there are
-none in either, except for the weights of Resize, which the first pass copies.
+from the host in the forward and backward pass of ε-LRP; with `--outputs`, up to a model's outputs. Of 52 published networks, none
+reads or copies anything on either way, except for the weights of Resize, which the first pass copies.
 
 Rounding to integers passes gradients straight through. So does a Sign whose values are multiplied with weights and used for nothing
 else, as in binary networks, where its input lies between -1 and 1; any other Sign has a gradient of zero.

@@ -160,8 +160,8 @@ def measure_on_images(
 ) -> Faithfulness:
     """Measure the maps of models on image files, at most 1,000, as `explain` reads them, and draw the curves to the PNG file `picture`.
 
-    Of `probe`, a folder of further photos, at most 64 are taken. `objects` are boxes or masks; `options` are those of `measure_faithfulness`. Raises as it does, ProbeError for images and masks that
-    can't be read, and OutputError where the picture can't be written.
+    Of `probe`, a folder of further photos, at most 64 are taken. `objects` are boxes or masks; `options` are those of
+    `measure_faithfulness`. Raises as it does, ProbeError for images and masks that can't be read, and OutputError where the picture can't be written.
     """
     named_objects = check_files(objects or ObjectFiles(), picture, (*models, *images))
     photos, remarks = ([], ()) if probe is None else choose_photos(Path(probe), _MOST_PHOTOS, "measured")

@@ -51,7 +51,7 @@ def fingerprint_file(
     precision = require_one_precision(execution)
     setup = Setup(probes, method, configure_options(method, options, configuration.rules), asked, precision)
     protocol = setup.protocol(detail=choose_detail(probes, detail))
-    made = fingerprint(Path(model), protocol, setup, encoders, configuration, execution.compute_in(precision))
+    made = fingerprint(Path(model), protocol, setup, encoders, configuration, execution.with_precision(precision))
     found = choose_labels(drop_outputs(made, keep=outputs), labels)
     write_fingerprint(Path(output), found[0])
     return found

@@ -88,7 +88,8 @@ def score(
     `progress` is the callback; `limits` are those of the process that reads models, such as `memory=4G,cpu=600,wall=300`;
     `announce` is called with the records of the models, pixels included, before anything is computed; `explained` is what maps are of
     instead of encoders: a class by its name or number, or a `Target`, which each model must have. Models that can't be read or converted, and fingerprints of another protocol, are listed in `failed`.
-    Raises ConfigError, ProbeError, OutputError, ClusterError, and the error of the first model where none is left.
+    Raises ConfigError, ProbeError, OutputError, ClusterError,
+    ModelNotFoundError where missing files leave no pair, and ModelError with the errors of the models where none can be compared.
 
     >>> affinity = ox.score(["a.onnx", "b.onnx"], "photos/")  # doctest: +SKIP
     """

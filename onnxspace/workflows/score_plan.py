@@ -179,7 +179,7 @@ def _choose_precision(execution: Execution, agreement: Agreement) -> Execution:
     """The execution in the precision of the fingerprints; without any, what is asked for."""
     if execution.compute.precision == "auto" and not list_records(agreement.prints):
         return execution
-    return execution.compute_in(agreement.setup.precision)
+    return execution.with_precision(agreement.setup.precision)
 
 
 def _read_probes(asked: ScoreRequest, paths: Sequence[Path]) -> Probes | None:

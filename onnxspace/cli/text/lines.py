@@ -60,7 +60,8 @@ def table_width() -> int:
 def wrap(text: str, first: str = "", rest: str = "", *, err: bool = False, table: bool = False) -> Iterator[str]:
     """Break a text at its blanks into lines that fit the terminal; `first` is in front of the first line, `rest` of the others.
 
-    Words are kept whole, and so are names with hyphens. Without a terminal it is one line, unless it is the row of a `table`. `err` says that it is for standard error.
+    Words are kept whole, and so are names with hyphens. Without a terminal it is one line, unless it is the row of a `table`. `err`
+    says that it is for standard error.
 
     >>> list(wrap("a b", "- "))
     ['- a b']
@@ -78,8 +79,8 @@ def wrap(text: str, first: str = "", rest: str = "", *, err: bool = False, table
 def align(rows: Sequence[Sequence[str]], name: int, gap: str = "  ") -> Iterator[str]:
     """A table as lines: the column `name` is aligned left, all others right; columns that don't fit the terminal follow below.
 
-    Names are shortened in the middle, to 12 characters at least, where that makes the table fit, and else to half of a line. Each part that follows has the column `name` too and a blank line in front, and no rows that are empty there. `gap` is
-    between columns.
+    Names are shortened in the middle, to 12 characters at least, where that makes the table fit, and else to half of a line. Each
+    part that follows has the column `name` too and a blank line in front, and no rows that are empty there. `gap` is between columns.
 
     >>> list(align([["place", "model"], ["1", "a"]], name=1))
     ['place  model', '    1  a']

@@ -57,7 +57,7 @@ def probe_sets(sets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     wide = max((len(one["name"]) for one in sets), default=0)
     for one in sets:
         of = f"{count(one['probe']['images'], 'image')} of {one['probe']['size']} pixels ({one['probe']['name']})"
-        models = f"{one['models']} model{'' if one['models'] == 1 else 's'}, {one['detail']}"
+        models = f"{count(one['models'], 'model')}, {one['detail']}"
         yield from wrap(one_line(f"{of}; {models}"), f"{one['name']:<{wide}}  ", " " * (wide + 2))
 
 

@@ -16,7 +16,7 @@ class WeightChange:
     """What became of the weights of a layer.
 
     `kind` is `equal`, `permuted`, `permuted_trained`, `transposed`, `scaled`, `shifted`, `requantised`, `pruned`, `clustered`, `adapted` (a matrix of low rank was
-    added), `trained`, `replaced`, `resized`, `swapped` (with another layer), `factorised`, `edited` (few weights are others), `clipped` (to a range),
+    added), `trained`, `replaced`, `resized`, `swapped` (with another layer), `factorised`, `edited` (few weights are others), `regrouped` (in another number of layers), `clipped` (to a range),
     `exchanged` (two parameters of a normalisation), `statistics` (only those of a normalisation differ), `neutral` (a normalisation's scale is 1 and its shift 0 now), `bias` (only the bias differs), `folded` or
     `folded_wrongly` (a batch normalisation is in the new weights; `cause` says what went wrong), `unfolded` or `unread`.
 
