@@ -213,7 +213,7 @@ def test_the_same_bytes_whatever_the_number_of_processors(
     files = save(tmp_path, random_maps(models, 21, 24))
     found = []
     for cores in (1, 2, 3, 16):
-        monkeypatch.setattr("onnxspace.similarity.tiling.count_processors", lambda cores=cores: cores)
+        monkeypatch.setattr("onnxspace.similarity.tiling.count_threads", lambda cores=cores: cores)
         assert plan_for(models, None, 21, 576, memory).workers == min(cores, memory >> 25)
         found.append(
             (affinity_matrix(files, memory), affinity_rows(files[:2], files[2:], memory), image_cosines(files[:9], files))
