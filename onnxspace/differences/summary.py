@@ -87,12 +87,12 @@ def _describe_incomparable(found: Findings) -> str:
     row = next(row for row in found.outputs if row.relative_error is None)
     name = shorten(str(row.new), MOST_NAME)
     if row.old_shape != row.new_shape:
-        return f"the output {name} is {_write_shape(row.new_shape)}, and was {_write_shape(row.old_shape)}"
+        return f"the output '{name}' is {_write_shape(row.new_shape)}, and was {_write_shape(row.old_shape)}"
     files = [name for name, share in (("the old file", row.old_bad), ("the new file", row.new_bad)) if share]
     shares = " and ".join(format_percent(share) for share in (row.old_bad, row.new_bad) if share)
     if not files:
-        return f"the output {name} can't be compared"
-    return f"{shares} of the values of the output {name} are not finite in {' and '.join(files)}"
+        return f"the output '{name}' can't be compared"
+    return f"{shares} of the values of the output '{name}' are not finite in {' and '.join(files)}"
 
 
 def _write_shape(shape: tuple[int, ...]) -> str:

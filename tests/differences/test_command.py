@@ -225,11 +225,11 @@ def test_outputs_that_are_not_finite_or_of_other_shapes_are_named(run: Run) -> N
     made.graph.node.append(onnx.helper.make_node("Log", ["before"], ["logits"], "log"))
     onnx.save(made, "log.onnx")
     _, out, _ = run("old.onnx", "log.onnx", *QUICK, "--top", "0")
-    assert "of the values of the output logits are not finite in the new file" in " ".join(out.split())
+    assert "of the values of the output 'logits' are not finite in the new file" in " ".join(out.split())
     onnx.save(edits.resize_head(pairs.base(), 12, kept=True), "more.onnx")
     _, out, _ = run("old.onnx", "more.onnx", *QUICK, "--top", "0")
     text = " ".join(out.split())
-    assert "the output logits is 1×12, and was 1×10" in text
+    assert "the output 'logits' is 1×12, and was 1×10" in text
     assert "(10 → 12 outputs: all old ones are kept, 2 added)" in text
 
 
