@@ -27,7 +27,6 @@ from onnxspace.cli.replaced import note_replaced
 from onnxspace.cli.seeds import PROBE_SEED, seed_option
 from onnxspace.errors import OutputError
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
-from onnxspace.inputs.names import is_fingerprint
 from onnxspace.inputs.targets import take_one
 
 
@@ -69,6 +68,8 @@ def fingerprint(
     Two fingerprints can be compared if they were made on the same images by the same method. A model may also be any
     source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
+    from onnxspace.inputs.names import is_fingerprint
+
     if not is_fingerprint(Path(output)):
         raise OutputError(f"{output} is not a name for a fingerprint. Name a file that ends in .fp as --output.")
     settings, compute = take_method_options(options), take_compute(options)
