@@ -252,7 +252,6 @@ def test_limits_are_read() -> None:
 
 
 def forget_memory() -> None:
-    module.count_machine_memory.cache_clear()
     machine_limits.cache_clear()
 
 
