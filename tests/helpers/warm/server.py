@@ -17,6 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -57,7 +58,11 @@ def serve(address: str) -> dict[str, Any]:
             ready, _, _ = select.select([sys.stdin, listener, *waiting, *clients], [], [])
             if listener in ready:
                 client, _ = listener.accept()
-                order, streams = received(client)
+                try:
+                    order, streams = received(client)
+                except (OSError, ValueError):  # the client was killed before it had said all
+                    client.close()
+                    continue
                 child = os.fork()
                 if child == 0:
                     client.close()
@@ -71,8 +76,9 @@ def serve(address: str) -> dict[str, Any]:
                     return order
                 for stream in streams:
                     os.close(stream)
-                client.sendall(b"%d\n" % child)
                 waiting[os.pidfd_open(child)] = (child, client)
+                with suppress(OSError):  # a client that was killed meanwhile is noticed below
+                    client.sendall(b"%d\n" % child)
                 continue
             for ended in [ended for ended in waiting if ended in ready]:
                 child, client = waiting.pop(ended)
@@ -102,8 +108,13 @@ def kill(child: int) -> None:
 def received(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
     """What a client wants to run, and its standard streams."""
     head, streams, _, _ = socket.recv_fds(client, 8, 3)
-    with client.makefile("rb") as reader:
-        order: dict[str, Any] = json.loads(reader.read(int.from_bytes(head, "big")))
+    try:
+        with client.makefile("rb") as reader:
+            order: dict[str, Any] = json.loads(reader.read(int.from_bytes(head, "big")))
+    except (OSError, ValueError):
+        for stream in streams:
+            os.close(stream)
+        raise
     return order, streams
 
 
