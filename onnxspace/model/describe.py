@@ -56,7 +56,7 @@ def _drop_unusable(model: Model, encoder: Encoder) -> Encoder:
         return encoder
     return Encoder(
         (),
-        f"{encoder} needs values of {', '.join(lacking)} besides the image: state values in [models.NAME.inputs] of onnxspace.toml",
+        f"{encoder} needs values of {', '.join(lacking)} besides the image: state them in [models.NAME.inputs] of onnxspace.toml",
     )
 
 

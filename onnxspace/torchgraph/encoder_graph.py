@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from onnxspace.torchgraph.build import build
 from onnxspace.torchgraph.canonical import canonicalise_verified
 from onnxspace.torchgraph.host_values import fold_sizes
 from onnxspace.torchgraph.normalise import normalise
-from onnxspace.torchgraph.verify import allow_noise, compute_reference, outputs_of, tolerance, verify, verify_each
+from onnxspace.torchgraph.verify import Reference, allow_noise, compute_reference, outputs_of, tolerance, verify
 from onnxspace.torchgraph.whole_model import to_torch
 
 __all__ = ["EncoderGraph", "convert", "operators", "to_torch"]
@@ -73,8 +72,9 @@ def convert(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = N
     if model.group is None:
         fold_sizes(graph, model.input_shape)
     widen = partial(allow_noise, part, feeds, expected, complete=complete)
-    check = verify if at_once == len(values) or _has_room(normal, model, len(values)) else _verify_one_by_one
-    batchable = check(graph, expected, values, tolerance(part.proto), model.path, widen, at_once)
+    together = at_once == len(values) or _has_room(normal, model, len(values))
+    reference = Reference(values, expected, at_once, together)
+    batchable = verify(graph, reference, tolerance(part.proto), model.path, widen)
     size = _activation_bytes(graph, torch.from_numpy(values[:at_once]))
     if model.group is None:
         return EncoderGraph(graph, encoder, batchable, size)
@@ -87,12 +87,6 @@ def _has_room(normal: Network, model: Model, images: int) -> bool:
     shapes = infer_shapes(normal.proto, {model.image.name: model.input_shape})
     computed = (shapes[name][0] for node in normal.graph.nodes for name in node.output if name in shapes)
     return 4 * images * sum(count_elements(shape) or 0 for shape in computed) <= count_free_memory()
-
-
-def _verify_one_by_one(*compared: Any) -> bool:
-    """Verify a graph of which a batch may not fit, so that images are computed one by one in any case; arguments are those of `verify`."""
-    verify_each(*compared)
-    return False
 
 
 def _vary(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:

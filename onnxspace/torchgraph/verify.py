@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -90,52 +91,43 @@ def outputs_of(graph: Callable[[torch.Tensor], Any], images: torch.Tensor) -> tu
     return tuple(found) if isinstance(found, (tuple, list)) else (found,)
 
 
+@dataclass(frozen=True)
+class Reference:
+    """What a graph is compared with: `images` (float32 [images, …]) and the `outputs` of ONNX Runtime for them.
+
+    `at_once` is the number of images that the graph takes at a time where it takes no other. `together` says whether all may be run
+    together, for which memory may be too little.
+    """
+
+    images: NDArray[np.float32]
+    outputs: list[NDArray[Any]]
+    at_once: int = 1
+    together: bool = True
+
+
 def verify(
-    graph: torch.fx.GraphModule,
-    expected: list[NDArray[Any]],
-    images: NDArray[np.float32],
-    tolerance: float,
-    path: str,
+    graph: torch.fx.GraphModule, reference: Reference, tolerance: float, path: str,
     widen: Callable[[], Sequence[float]] = tuple,
-    at_once: int = 1,
-) -> bool:
-    """Compare `graph` with the outputs `expected` of ONNX Runtime on `images` (float32 [images, …]).
+) -> bool:  # fmt: skip
+    """Compare `graph` with what ONNX Runtime computes.
 
     `tolerance` is the largest relative difference allowed, `path` names the model in messages. `widen` is called where it is
-    exceeded, and returns the absolute difference that is allowed for each output. `at_once` is the number of images that the graph
-    takes at a time where it takes no other.
+    exceeded, and returns the absolute difference that is allowed for each output.
 
-    Returns True where the graph is correct on a batch, False where it is correct only for one image at a time. Raises
-    ConversionError where it is not correct at all.
+    Returns True where the graph is correct on a batch, False where it is correct for one image at a time, and a batch is wrong or was
+    not run. Raises ConversionError where it is not correct at all.
     """
-    together = _run_batch(graph, images)
-    if difference(together, expected) <= tolerance:
+    images, expected = reference.images, reference.outputs
+    batch = _run_batch(graph, images) if reference.together else None
+    if batch is not None and difference(batch, expected) <= tolerance:
         return True
-    alone, wide = verify_each(graph, expected, images, tolerance, path, widen, at_once)
-    return bool(wide) and is_within(together, alone, tolerance, wide)
-
-
-def verify_each(
-    graph: torch.fx.GraphModule,
-    expected: list[NDArray[Any]],
-    images: NDArray[np.float32],
-    tolerance: float,
-    path: str,
-    widen: Callable[[], Sequence[float]] = tuple,
-    at_once: int = 1,
-) -> tuple[list[NDArray[Any]], Sequence[float]]:
-    """Compare `graph` with the outputs `expected` for each of the images on its own; arguments are those of `verify`.
-
-    Returns what the graph computes, and what `widen` allows where that was needed (else nothing). Raises ConversionError where the
-    graph is not correct.
-    """
-    alone = _run_parts(graph, images, at_once)
+    alone = _run_parts(graph, images, reference.at_once)
     single = difference(alone, expected)
     if alone is not None and single <= tolerance:
-        return alone, ()
+        return False
     wide = widen()
     if alone is not None and is_within(alone, expected, tolerance, wide):
-        return alone, wide
+        return is_within(batch, alone, tolerance, wide)
     raise ConversionError(
         f"{path}: the converted graph differs from ONNX Runtime at the encoder ({describe_difference(single)}). "
         "Name another --encoder, or export the model at opset 17."

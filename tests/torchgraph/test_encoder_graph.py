@@ -27,7 +27,7 @@ from onnxspace.torchgraph import verify as verification
 from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.torchgraph.onnx2torch import ALIASES
 from onnxspace.torchgraph.registry import CONVERTERS, Apply
-from onnxspace.torchgraph.verify import TOLERANCE, difference, verify
+from onnxspace.torchgraph.verify import TOLERANCE, Reference, difference, verify
 from tests.helpers.nets import Net, classifier, save
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
@@ -156,9 +156,9 @@ def test_a_wrong_graph_is_refused(tmp_path: Path) -> None:
     expected = runtime.run_each(cut(model, right.encoder), values)
     assert difference([expected[0] * 1.01], expected) == pytest.approx(0.01, rel=1e-3)
     with pytest.raises(ConversionError, match=r"net\.onnx: the converted graph differs from ONNX Runtime"):
-        verify(right.graph, [expected[0] * 1.01], values, 1e-3, "net.onnx")
+        verify(right.graph, Reference(values, [expected[0] * 1.01]), 1e-3, "net.onnx")
     with pytest.raises(ConversionError, match="another shape"):
-        verify(right.graph, [expected[0][:, :2]], values, 1e-3, "net.onnx")
+        verify(right.graph, Reference(values, [expected[0][:, :2]]), 1e-3, "net.onnx")
 
 
 @pytest.mark.parametrize(("room", "images"), [(2**30, [2]), (2**15, [1, 1])])

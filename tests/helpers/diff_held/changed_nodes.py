@@ -14,6 +14,7 @@ from tests.helpers import diff_nets as nets
 from tests.helpers import diff_pairs as pairs
 from tests.helpers.diff_held.changed_weights import write_joined, write_mobile
 from tests.helpers.diff_kinds import write_kind
+from tests.helpers.diff_matrix.layers import use_relu
 from tests.helpers.diff_matrix.pair import Pair, of, of_files
 
 _OTHER = "/blocks/blocks.1"
@@ -42,15 +43,6 @@ def _skip_block(model: ModelProto) -> ModelProto:
     return made
 
 
-def _use_relu(model: ModelProto) -> ModelProto:
-    made = copy.deepcopy(model)
-    first, last = pairs.find(made, "/Sigmoid_1"), pairs.find(made, "/Mul_2")
-    last.op_type = "Relu"
-    last.input[:] = first.input[:]
-    made.graph.node.remove(first)
-    return made
-
-
 def list_nodes() -> Iterator[tuple[str, Pair]]:
     """Nodes that were added, removed or replaced."""
     base, norm, act = pairs.base, "/norm/LayerNormalization", f"{_OTHER}/act/HardSwish"
@@ -64,7 +56,7 @@ def list_nodes() -> Iterator[tuple[str, Pair]]:
     yield "residual block removed", of(base, _skip_block, "differ", "removed", "/6/conv1/Conv", touched=block)
     yield "block inserted", of_files(lambda _: (_skip_block(base()), base()), "differ", "added", "/6/conv1/Conv")
     yield "softmax added", of(write_mobile, lambda m: more.append(m, "Softmax", axis=1), "differ", "added", "end")
-    yield "ReLU in place of SiLU", of(write_joined, _use_relu, "differ", "other-operator", touched={"/Sigmoid_1", "/Mul_2"})
+    yield "ReLU in place of SiLU", of(write_joined, use_relu, "differ", "other-operator", touched={"/Sigmoid_1", "/Mul_2"})
     yield "mean of the pixels subtracted", of(base, lambda m: more.prepend(m, ("Sub", means)), "differ", "added", "front0")
 
 

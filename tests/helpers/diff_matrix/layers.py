@@ -54,7 +54,7 @@ def list_replaced() -> Iterator[tuple[str, Pair]]:
         yield name, of(pairs.base, lambda m, a=at, s=steps: replace_layer(m, a, s), "differ", kinds, says, touched=at)
 
 
-def _use_relu(model: ModelProto) -> ModelProto:
+def use_relu(model: ModelProto) -> ModelProto:
     """A ReLU in the place of a SiLU, which two nodes compute."""
     made = copy.deepcopy(model)
     first, last = pairs.find(made, "/Sigmoid_1"), pairs.find(made, "/Mul_2")
@@ -96,7 +96,7 @@ def list_settings() -> Iterator[tuple[str, Pair]]:
         lambda _: (more.make_chain(300), more.make_chain(300, 1.0001)), "differ", "changed", "300 nodes", "1 → 1.0001",
         touched={f"mul{i}" for i in range(300)})  # fmt: skip
     yield "ReLU in place of SiLU", of(
-        lambda: write_kind("joined"), _use_relu, "differ", "other-operator", "Sigmoid+Mul → Relu", touched={"/Sigmoid_1", "/Mul_2"})  # fmt: skip
+        lambda: write_kind("joined"), use_relu, "differ", "other-operator", "Sigmoid+Mul → Relu", touched={"/Sigmoid_1", "/Mul_2"})  # fmt: skip
     yield "larger images", of(pairs.base, lambda m: more.resize_input(m, 64), "differ", "input-size", "1×3×64×64")
     yield "gate by a sigmoid", of(
         lambda: write_kind("mobile"), lambda m: edits.rename_operator(m, f"{BLOCK}/HardSigmoid", "Sigmoid"), "differ",
