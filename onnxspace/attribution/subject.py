@@ -36,6 +36,11 @@ class Subject:
         """What is to be known of what is explained, in words."""
         return tuple(self._list_remarks())
 
+    @property
+    def shift(self) -> tuple[str, ...]:
+        """A sentence where another number than the one named is explained, such as that before a Softmax."""
+        return (f"{self.aim.remark}.",) if self.aim is not None and self.aim.remark else ()
+
     def _list_remarks(self) -> Iterator[str]:
         if self.aim is not None and self.aim.remark:
             yield self.aim.remark

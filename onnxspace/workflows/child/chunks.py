@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.attribution.cache_key import library_versions
-from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
-from onnxspace.attribution.subject import find_subject
+from onnxspace.attribution.maps import VERIFIED_IMAGES, Engines, engines_for
+from onnxspace.attribution.subject import Subject, find_subject
 from onnxspace.errors import ClusterError, ModelError
 from onnxspace.inputs.execution import Compute, Execution
 from onnxspace.inputs.methods import Options
@@ -32,7 +32,7 @@ from onnxspace.workflows.cluster.chunk import Chunk, chunk_path, write_chunk
 from onnxspace.workflows.requests import decode_options
 
 _KEPT = 2  # converted models that a process caches: tasks of one model come in succession
-_ready: OrderedDict[str, Any] = OrderedDict()
+_ready: OrderedDict[str, tuple[Engines, Subject]] = OrderedDict()
 
 
 def compute_chunk(run: Mapping[str, Any], model: Mapping[str, Any], image_range: Mapping[str, Any]) -> Chunk:
@@ -43,14 +43,15 @@ def compute_chunk(run: Mapping[str, Any], model: Mapping[str, Any], image_range:
     """
     _check_versions(run)
     probes = _read_probes(run["images"], run["probe"], run["sha256"])
-    engines = _set_batch_size(_prepare_engines(run, model, probes), image_range["size"])
+    prepared, subject = _prepare_engines(run, model, probes)
+    engines = _set_batch_size(prepared, image_range["size"])
     first, end = image_range["first"], image_range["end"]
     last = min(end, first + -(-image_range["count"] // engines.size) * engines.size)
     chunk = Chunk(first, last - first, engines.size, (), dict(engines.fallback))
     if chunk.rows == 0 or chunk_path(Path(run["folder"]), model["key"], chunk).exists():
         return chunk
     rows, errors = _compute_maps(engines, first, last)
-    chunk = replace(chunk, errors=errors, remarks=engines.uncompiled)
+    chunk = replace(chunk, errors=errors, remarks=(*engines.uncompiled, *subject.shift))
     write_chunk(Path(run["folder"]), model["key"], chunk, rows)
     return chunk
 
@@ -80,11 +81,11 @@ def _read_probes(path: str, name: str, sha256: str) -> Probes:
     return probes
 
 
-def _set_batch_size(engines: Any, size: int | None) -> Any:
+def _set_batch_size(engines: Engines, size: int | None) -> Engines:
     return engines if size is None else replace(engines, size=size)
 
 
-def _prepare_engines(run: Mapping[str, Any], model: Mapping[str, Any], probes: Probes) -> Any:
+def _prepare_engines(run: Mapping[str, Any], model: Mapping[str, Any], probes: Probes) -> tuple[Engines, Subject]:
     """Convert a model for computing; the last few are cached."""
     name = repr((run, model))
     if (found := _ready.pop(name, None)) is None:
@@ -95,7 +96,7 @@ def _prepare_engines(run: Mapping[str, Any], model: Mapping[str, Any], probes: P
     return found
 
 
-def _convert_model(run: Mapping[str, Any], task: Mapping[str, Any], probes: Probes) -> Any:
+def _convert_model(run: Mapping[str, Any], task: Mapping[str, Any], probes: Probes) -> tuple[Engines, Subject]:
     given = task["encoder"]
     encoder = Encoder(tuple(given["tensors"]), given["why"], tuple(given["deviations"]))
     named = encoder.tensors if encoder.why == NAMED else None
@@ -111,10 +112,10 @@ def _convert_model(run: Mapping[str, Any], task: Mapping[str, Any], probes: Prob
     subject = find_subject(model, setup, encoder)
     converted = convert(model, np.asarray(probes.images[:VERIFIED_IMAGES]), subject.encoder)
     engines = engines_for(model, converted, setup, execution, subject=subject)
-    return engines.without_recording()  # recordings of the models that are kept would hold memory of the GPU
+    return engines.without_recording(), subject  # recordings of the models that are kept would hold memory of the GPU
 
 
-def _compute_maps(engines: Any, first: int, end: int) -> tuple[NDArray[np.float16], tuple[float, ...]]:
+def _compute_maps(engines: Engines, first: int, end: int) -> tuple[NDArray[np.float16], tuple[float, ...]]:
     rows: list[NDArray[np.float16]] = []
     errors: list[float] = []
     for found in engines.maps(first, end):

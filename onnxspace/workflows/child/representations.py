@@ -90,8 +90,7 @@ def compute_here(setup: Setup, execution: Execution) -> ComputeMaps:
             errors += [] if found.errors is None else found.errors.tolist()
             writer.append(to_unit_maps(found.maps)[0], errors[writer.rows : writer.rows + len(found.maps)])
             advance(len(found.maps))
-        moved = (f"{subject.aim.remark}.",) if subject.aim is not None and subject.aim.remark else ()
-        return ComputedMaps((*engines.remarks(errors), *moved), engines.choice)
+        return ComputedMaps((*engines.remarks(errors), *subject.shift), engines.choice)
 
     return compute
 
